@@ -1,0 +1,2 @@
+pub mod polygon;
+pub mod rle;

@@ -1,0 +1,87 @@
+//! Memory maps of shard files, and the contract that makes them sound.
+//!
+//! A pack's files are never changed in place: writers make a new file under a temporary name and
+//! rename it, which leaves the maps of readers on the old file whole. What remains is a third
+//! party that truncates or rewrites a mapped file. Rewritten bytes can only change what a reader
+//! sees, since every offset was checked against the map's fixed length and columns are copied out
+//! value by value. A truncation would end the process with SIGBUS at the first touch past the new
+//! end; [`MappedFile::check_length`] turns that into an error and is asked once for every shard
+//! that a plan touches, before any of its pixels are read.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use super::error::BankError;
+
+/// A whole file, mapped read-only.
+#[derive(Debug)]
+pub struct MappedFile {
+    path: PathBuf,
+    file: File,
+    map: Mmap,
+}
+
+impl MappedFile {
+    /// Maps the file at `path`.
+    ///
+    /// # Errors
+    /// [`BankError`] if it cannot be opened, is no regular file, is empty or cannot be mapped.
+    pub fn open(path: &Path) -> Result<MappedFile, BankError> {
+        let read = |source| BankError::read(path, source);
+        let file = File::open(path).map_err(read)?;
+        let metadata = file.metadata().map_err(read)?;
+        if !metadata.is_file() || metadata.len() == 0 {
+            return Err(BankError::Shard {
+                shard: path.to_owned(),
+                problem: "it is empty or no regular file; a safetensors file was expected".into(),
+            });
+        }
+        // SAFETY: the map is read-only and private to this type, which hands out no reference that
+        // outlives it. Mapped bytes may change under a reader only if somebody breaks the contract
+        // in this module's head: every range is checked against `map.len()`, which is fixed here,
+        // so changed bytes are never used as an index without a check, and `check_length` stands
+        // before the reading of pixels against files that shrink.
+        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+        Ok(MappedFile {
+            path: path.to_owned(),
+            file,
+            map,
+        })
+    }
+
+    /// The file's contents.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Refuses a file that has become shorter than its map.
+    ///
+    /// # Errors
+    /// [`BankError::Shard`] with both lengths.
+    pub fn check_length(&self) -> Result<(), BankError> {
+        let now = self
+            .file
+            .metadata()
+            .map_err(|source| BankError::read(&self.path, source))?
+            .len();
+        if now >= self.map.len() as u64 {
+            return Ok(());
+        }
+        Err(BankError::Shard {
+            shard: self.path.clone(),
+            problem: format!(
+                "the file shrank from {} to {now} bytes after it was opened; packs must not be \
+                 changed in place",
+                self.map.len()
+            ),
+        })
+    }
+}

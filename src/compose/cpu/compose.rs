@@ -1,0 +1,216 @@
+//! The canvas: the scene, then each layer over it (rules 7, 10, 11 and 13).
+
+use super::rows;
+use super::sample::{AcrossRows, RotatedPixel, UprightRows, taps_across};
+use super::weights::{Weights, resize};
+use crate::bank::SCENE_CHANNELS;
+use crate::compose::encode::{EncodedLayer, EncodedSample, LAYER_CHANNELS};
+use crate::compose::rules::{self, IDENTITY_COLOUR, Tap};
+use crate::geometry::{Rect, Size};
+
+/// The top of a pixel that no layer's mask has.
+pub(super) const NO_LAYER: u16 = u16::MAX;
+
+/// One sample's pixels in the making, as three planes, and which layer is on top where.
+#[derive(Debug, Default)]
+pub(super) struct Canvas {
+    pub width: usize,
+    pub height: usize,
+    /// Red, green and blue, each width·height values.
+    pub planes: [Vec<u8>; 3],
+    /// Rule 13's top map, [`NO_LAYER`] for none.
+    pub top: Vec<u16>,
+    taps: Vec<Tap>,
+    across: AcrossRows,
+    foreground: [Vec<u8>; 3],
+}
+
+/// A layer before occlusion: rule 14's full area and box0.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Full {
+    pub area: u32,
+    pub rect: Rect,
+}
+
+impl Canvas {
+    /// Makes room for a canvas of this size without a layer on it.
+    pub fn reset(&mut self, size: Size) {
+        self.width = size.width() as usize;
+        self.height = size.height() as usize;
+        for plane in &mut self.planes {
+            resize(plane, size.pixels());
+        }
+        self.top.clear();
+        self.top.resize(size.pixels(), NO_LAYER);
+    }
+
+    /// The whole canvas as a rectangle.
+    pub fn rect(&self) -> Rect {
+        Rect {
+            x0: 0,
+            y0: 0,
+            x1: self.width as i32,
+            y1: self.height as i32,
+        }
+    }
+
+    /// Columns `rect.x0..rect.x1` of row `y` in all three planes.
+    fn row_mut(&mut self, y: i32, columns: std::ops::Range<usize>) -> [&mut [u8]; 3] {
+        let start = y as usize * self.width;
+        let range = start + columns.start..start + columns.end;
+        self.planes
+            .each_mut()
+            .map(|plane| &mut plane[range.clone()])
+    }
+
+    /// Rule 7.
+    pub fn scene(&mut self, sample: &EncodedSample, texels: &[u8], pad: [u8; 3]) {
+        let inside = sample.inside;
+        self.pad(inside, pad);
+        if inside.is_empty() {
+            return;
+        }
+        let mut taps = std::mem::take(&mut self.taps);
+        let mut across = std::mem::take(&mut self.across);
+        taps_across(&sample.sampling, inside.x0, inside.x1, &mut taps);
+        across.reset(taps.len() * SCENE_CHANNELS);
+        let mut scene = UprightRows::<SCENE_CHANNELS, 0, 3> {
+            sampling: &sample.sampling,
+            texels,
+            taps: &taps,
+            across: &mut across,
+        };
+        let columns = inside.x0 as usize..inside.x1 as usize;
+        for y in inside.y0..inside.y1 {
+            scene.sample(y, 0..taps.len(), self.row_mut(y, columns.clone()));
+            if sample.color != IDENTITY_COLOUR {
+                rows::apply_colour(&sample.color, self.row_mut(y, columns.clone()));
+            }
+        }
+        self.taps = taps;
+        self.across = across;
+    }
+
+    /// Fills everything but `inside` with the pad colour.
+    fn pad(&mut self, inside: Rect, pad: [u8; 3]) {
+        let width = self.width;
+        for (plane, value) in self.planes.iter_mut().zip(pad) {
+            for (y, row) in (0..).zip(plane.chunks_exact_mut(width)) {
+                if inside.is_empty() || y < inside.y0 || y >= inside.y1 {
+                    row.fill(value);
+                } else {
+                    row[..inside.x0 as usize].fill(value);
+                    row[inside.x1 as usize..].fill(value);
+                }
+            }
+        }
+    }
+
+    /// Rules 10, 11 and 13 for layer number `number`; returns its area and box before occlusion.
+    pub fn layer(
+        &mut self,
+        number: u16,
+        layer: &EncodedLayer,
+        texels: &[u8],
+        weights: &Weights,
+    ) -> Full {
+        if !weights.rect.is_empty() {
+            self.blend(layer, texels, weights);
+        }
+        self.cover(number, weights)
+    }
+
+    fn blend(&mut self, layer: &EncodedLayer, texels: &[u8], weights: &Weights) {
+        let rect = weights.rect;
+        let mut taps = std::mem::take(&mut self.taps);
+        let mut across = std::mem::take(&mut self.across);
+        let mut foreground = std::mem::take(&mut self.foreground);
+        taps_across(&layer.sampling, rect.x0, rect.x1, &mut taps);
+        across.reset(taps.len() * 3);
+        for row in &mut foreground {
+            resize(row, rect.width());
+        }
+        let mut colours = UprightRows::<LAYER_CHANNELS, 0, 3> {
+            sampling: &layer.sampling,
+            texels,
+            taps: &taps,
+            across: &mut across,
+        };
+        for y in rect.y0..rect.y1 {
+            let weight = weights.weight_row(y);
+            // Only where the weight is not 0: elsewhere rule 11 changes nothing.
+            let Some((first, end)) = rows::span_of_nonzero(weight) else {
+                continue;
+            };
+            let row = foreground.each_mut().map(|row| &mut row[first..end]);
+            if layer.sampling.rotated == 0 {
+                colours.sample(y, first..end, row);
+            } else {
+                sample_rotated(layer, texels, rect.x0 + first as i32, y, row);
+            }
+            let row = foreground.each_mut().map(|row| &mut row[first..end]);
+            if layer.color != IDENTITY_COLOUR {
+                rows::apply_colour(&layer.color, row);
+            }
+            let left = rect.x0 as usize;
+            let background = self.row_mut(y, left + first..left + end);
+            for (foreground, background) in foreground.iter().zip(background) {
+                rows::blend(&foreground[first..end], &weight[first..end], background);
+            }
+        }
+        self.taps = taps;
+        self.across = across;
+        self.foreground = foreground;
+    }
+
+    /// Rule 13: the layer is on top of its mask's pixels.
+    fn cover(&mut self, number: u16, weights: &Weights) -> Full {
+        let on_canvas = weights.mask_rect.intersect(self.rect());
+        let mut full = Full {
+            area: 0,
+            rect: Rect::NOTHING,
+        };
+        // A mask that lies wholly outside can still reach the canvas through its blur.
+        if on_canvas.is_empty() {
+            return full;
+        }
+        for y in on_canvas.y0..on_canvas.y1 {
+            let mask = weights.mask_row(y, on_canvas);
+            let Some((first, end)) = rows::span_of_nonzero(mask) else {
+                continue;
+            };
+            let x0 = on_canvas.x0 + first as i32;
+            let start = y as usize * self.width + x0 as usize;
+            let top = &mut self.top[start..][..end - first];
+            full.area += rows::cover(&mask[first..end], number, top);
+            full.rect.include(y, x0, x0 + (end - first) as i32);
+        }
+        full
+    }
+}
+
+fn sample_rotated(layer: &EncodedLayer, texels: &[u8], x0: i32, y: i32, row: [&mut [u8]; 3]) {
+    let [red, green, blue] = row;
+    let pixels = red.iter_mut().zip(green).zip(blue);
+    for (x, ((red, green), blue)) in (x0..).zip(pixels) {
+        let pixel = RotatedPixel::new(&layer.sampling, x, y);
+        [*red, *green, *blue] = pixel.sample::<LAYER_CHANNELS, 0, 3>(&layer.sampling, texels);
+    }
+}
+
+/// Rule 5 for a row or a column of canvas pixels `from..to`.
+pub(super) fn nearest_texels(
+    sample: &EncodedSample,
+    axis: usize,
+    (from, to): (i32, i32),
+    texels: &mut Vec<u32>,
+) {
+    let sampling = &sample.sampling;
+    let flip = axis == 0 && sampling.flip != 0;
+    texels.clear();
+    texels.extend((from..to).map(|position| {
+        let (offset, resized) = (sampling.offset[axis], sampling.resized[axis]);
+        let doubled = rules::doubled_distance(position, offset, resized, flip);
+        rules::nearest(doubled, sample.nearest_step[axis], sample.size[axis])
+    }));
+}

@@ -1,0 +1,79 @@
+//! From planes of 8 bits to the batch's element type and layout (rule 15).
+
+use half::{bf16, f16};
+
+use super::compose::Canvas;
+use crate::compose::batch::ImageSlice;
+use crate::compose::output::{ElementType, Layout, OutputSpec, round_to_bf16, round_to_f16};
+
+/// Rule 15's look-up tables, one a channel.
+#[derive(Debug)]
+pub(super) enum Tables {
+    U8,
+    F16(Box<[[f16; 256]; 3]>),
+    BF16(Box<[[bf16; 256]; 3]>),
+    F32(Box<[[f32; 256]; 3]>),
+}
+
+impl Tables {
+    pub fn new(spec: &OutputSpec) -> Tables {
+        match spec.element {
+            ElementType::U8 => Tables::U8,
+            ElementType::F16 => Tables::F16(Box::new(spec.table(round_to_f16))),
+            ElementType::BF16 => Tables::BF16(Box::new(spec.table(round_to_bf16))),
+            ElementType::F32 => Tables::F32(Box::new(spec.table(|value| value as f32))),
+        }
+    }
+}
+
+/// Writes a finished canvas into its place in the batch.
+pub(super) fn convert(canvas: &Canvas, tables: &Tables, layout: Layout, image: ImageSlice<'_>) {
+    match (image, tables) {
+        (ImageSlice::U8(out), Tables::U8) => copy(canvas, layout, out),
+        (ImageSlice::F16(out), Tables::F16(tables)) => look_up(canvas, tables, layout, out),
+        (ImageSlice::BF16(out), Tables::BF16(tables)) => look_up(canvas, tables, layout, out),
+        (ImageSlice::F32(out), Tables::F32(tables)) => look_up(canvas, tables, layout, out),
+        _ => unreachable!("tables and image are made from one output specification"),
+    }
+}
+
+fn copy(canvas: &Canvas, layout: Layout, out: &mut [u8]) {
+    let [red, green, blue] = &canvas.planes;
+    match layout {
+        Layout::Chw => {
+            for (out, plane) in out.chunks_exact_mut(red.len()).zip(&canvas.planes) {
+                out.copy_from_slice(plane);
+            }
+        }
+        Layout::Hwc => {
+            let pixels = red.iter().zip(green).zip(blue);
+            for (out, ((&red, &green), &blue)) in out.as_chunks_mut().0.iter_mut().zip(pixels) {
+                *out = [red, green, blue];
+            }
+        }
+    }
+}
+
+fn look_up<T: Copy>(canvas: &Canvas, tables: &[[T; 256]; 3], layout: Layout, out: &mut [T]) {
+    let [red, green, blue] = &canvas.planes;
+    match layout {
+        Layout::Chw => {
+            let planes = canvas.planes.iter().zip(tables);
+            for (out, (plane, table)) in out.chunks_exact_mut(red.len()).zip(planes) {
+                for (out, &value) in out.iter_mut().zip(plane) {
+                    *out = table[usize::from(value)];
+                }
+            }
+        }
+        Layout::Hwc => {
+            let pixels = red.iter().zip(green).zip(blue);
+            for (out, ((&red, &green), &blue)) in out.as_chunks_mut().0.iter_mut().zip(pixels) {
+                *out = [
+                    tables[0][usize::from(red)],
+                    tables[1][usize::from(green)],
+                    tables[2][usize::from(blue)],
+                ];
+            }
+        }
+    }
+}

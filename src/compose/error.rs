@@ -1,0 +1,61 @@
+//! What can go wrong while composing.
+
+use std::any::Any;
+
+use crate::annotations::rle::RleError;
+use crate::plan::PlanError;
+
+/// A batch that could not be composed.
+#[derive(Debug, thiserror::Error)]
+pub enum ComposeError {
+    /// The plan does not fit its packs.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A JPEG scene cannot be decoded.
+    #[error("scene {scene}: {problem}")]
+    Decode {
+        /// Index of the scene in its pack.
+        scene: usize,
+        /// What the decoder said, or both sizes.
+        problem: String,
+    },
+    /// The output settings are of no use.
+    #[error("output setting `{field}`: {problem}")]
+    Output {
+        /// The field of [`OutputSpec`](super::OutputSpec).
+        field: &'static str,
+        /// What was found and what was expected.
+        problem: String,
+    },
+    /// One batch holds more layers, instances or sources than 32 bits count.
+    #[error("a batch with {count} layers or instances is too large: compose it in parts")]
+    TooLarge {
+        /// How many there were.
+        count: usize,
+    },
+    /// A mapped file's contents changed after they were checked.
+    #[error("a mapped shard was changed in place while it was read")]
+    Changed,
+    /// A mask could not be turned into run lengths.
+    #[error(transparent)]
+    RunLengths(#[from] RleError),
+    /// A worker thread ended in a panic, which is a defect of this crate.
+    #[error("a composing thread panicked: {message}")]
+    Panic {
+        /// The panic's message.
+        message: String,
+    },
+}
+
+impl ComposeError {
+    /// From what a joined thread left.
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> ComposeError {
+        let text = panic.downcast_ref::<&str>().copied();
+        let message = text
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        ComposeError::Panic {
+            message: message.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Composition: from a checked plan to images, masks, boxes and labels, to the bit.
+//!
+//! [`encode`] turns a plan into flat arrays of integers; a [`Backend`] executes them and fills a
+//! [`Batch`]. All of it is integer arithmetic over the functions in [`rules`], so that every back
+//! end gives equal results.
+
+pub mod batch;
+pub mod cpu;
+pub mod encode;
+mod error;
+pub(crate) mod jpeg;
+pub mod output;
+pub mod rules;
+#[cfg(feature = "candle")]
+mod tensors;
+
+pub use batch::{Batch, ImageData, InstanceSource, SampleView};
+pub use cpu::CpuBackend;
+pub use encode::Encoded;
+pub use error::ComposeError;
+pub use output::{ElementType, Layout, MaskOutput, OutputSpec};
+#[cfg(feature = "candle")]
+pub use tensors::SampleTensors;
+
+/// Executes encoded plans, a whole batch at a time.
+pub trait Backend {
+    /// Composes the samples of `encoded` that `samples` lists (positions in
+    /// [`Encoded::samples`]), in that order, into `batch`, whose former contents are lost.
+    ///
+    /// # Errors
+    /// [`ComposeError`]; the batch then holds nothing of use.
+    fn compose_samples(
+        &mut self,
+        encoded: &Encoded<'_>,
+        samples: &[usize],
+        batch: &mut Batch,
+    ) -> Result<(), ComposeError>;
+
+    /// Composes all samples of `encoded` into `batch`, whose former contents are lost.
+    ///
+    /// # Errors
+    /// [`ComposeError`]; the batch then holds nothing of use.
+    fn compose(&mut self, encoded: &Encoded<'_>, batch: &mut Batch) -> Result<(), ComposeError> {
+        let samples: Vec<usize> = (0..encoded.samples.len()).collect();
+        self.compose_samples(encoded, &samples, batch)
+    }
+}

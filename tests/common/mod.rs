@@ -1,0 +1,23 @@
+//! Small random packs, written with the public safetensors library, and random plans over them.
+
+// Several test binaries include this module, and none of them uses all of it.
+#![allow(dead_code)]
+
+pub mod packs;
+pub mod plans;
+
+use std::path::PathBuf;
+
+pub use rand::{RngExt, SeedableRng};
+pub use rand_chacha::ChaCha8Rng;
+
+/// The folder named by an environment variable, or `None`, said aloud, where it is not set.
+pub fn folder_from_environment(variable: &str, test: &str) -> Option<PathBuf> {
+    match std::env::var_os(variable) {
+        Some(folder) => Some(PathBuf::from(folder)),
+        None => {
+            println!("SKIPPED {test}: {variable} is not set");
+            None
+        }
+    }
+}

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `pastebank` command: see [`pastebank::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pastebank::cli::main()
+}

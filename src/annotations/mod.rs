@@ -1,2 +1,10 @@
+//! Annotated data sets: COCO and LVIS instance files, and their masks as pycocotools makes them.
+
+#[cfg(feature = "pack")]
+pub mod coco;
 pub mod polygon;
+#[cfg(feature = "pack")]
+pub mod problems;
 pub mod rle;
+#[cfg(feature = "pack")]
+mod segmentation;

@@ -12,6 +12,21 @@ use crate::geometry::Size;
 /// Channels of a cutout's texels: red, green, blue and straight alpha.
 pub const CUTOUT_CHANNELS: usize = 4;
 
+/// The columns of the specification; a shard may have others, which [`Cutout`] does not carry.
+const COLUMNS: [&str; 11] = [
+    "size",
+    "offset",
+    "pixels",
+    "category",
+    "area",
+    "box",
+    "score",
+    "image",
+    "annotation",
+    "origin",
+    "source_size",
+];
+
 /// A bank of cutouts, opened: mapped, and every row checked against its shard.
 ///
 /// ```no_run
@@ -156,6 +171,45 @@ impl CutoutShard {
             annotation: self.annotation.value(shard, row),
             origin: self.origin.get(shard, row),
             source_size: self.source_size.get(shard, row),
+        })
+    }
+
+    /// Where the mip chain of row `row`, which must be below the rows, lies in `pixels`.
+    pub fn pixel_range(&self, row: usize) -> Option<Range<usize>> {
+        let [width, height] = self.size.get(&self.shard, row);
+        let size = Size::new(width.into(), height.into())?;
+        let bytes = mip::chain_bytes(size, CUTOUT_CHANNELS);
+        part(
+            self.pixels.len(),
+            self.offset.value(&self.shard, row),
+            bytes,
+        )
+    }
+
+    /// Refuses a shard whose rows cannot be copied one by one without loss.
+    pub fn check_no_extra_columns(&self) -> Result<(), BankError> {
+        let mut extra: Vec<&str> = self
+            .shard
+            .column_names()
+            .filter(|name| !COLUMNS.contains(name))
+            .collect();
+        if extra.is_empty() {
+            return Ok(());
+        }
+        extra.sort_unstable();
+        Err(BankError::ExtraColumns {
+            shard: self.shard.file().path().to_owned(),
+            columns: extra.join(", "),
+        })
+    }
+
+    /// Row `row` for copying: refuses a shard that has changed since it was opened.
+    pub fn get_unchanged(&self, row: usize) -> Result<Cutout<'_>, BankError> {
+        self.shard.file().check_length()?;
+        self.get(row).ok_or_else(|| {
+            let problem = "the row no longer fits; packs must not be changed in place";
+            self.shard
+                .column_error("offset", Some(row), problem.to_owned())
         })
     }
 }

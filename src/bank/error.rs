@@ -52,6 +52,20 @@ pub enum BankError {
         /// What was found and what was expected.
         problem: String,
     },
+    /// Rows were to be copied out of a shard that has columns this version cannot copy.
+    #[error(
+        "shard {}: its rows have to be copied, and its further columns would be lost: {columns}",
+        shard.display()
+    )]
+    ExtraColumns {
+        /// The shard's file.
+        shard: PathBuf,
+        /// The columns' names.
+        columns: String,
+    },
+    /// The caller's progress function asked to stop.
+    #[error("stopped before the end, as was asked")]
+    Stopped,
 }
 
 fn in_row(row: &Option<u64>) -> String {

@@ -200,7 +200,17 @@ impl SceneShard {
         [row, row + 1].map(|row| self.instance_start.value(&self.shard, row) as usize)
     }
 
-    fn get(&self, row: usize) -> Option<Scene<'_>> {
+    /// Where the pixels of row `row`, which must be below the rows, lie in `pixels`.
+    pub fn pixel_range(&self, row: usize) -> Option<Range<usize>> {
+        let length = usize::try_from(self.length.value(&self.shard, row)).ok()?;
+        part(
+            self.pixels.len(),
+            self.offset.value(&self.shard, row),
+            length,
+        )
+    }
+
+    pub fn get(&self, row: usize) -> Option<Scene<'_>> {
         let shard = &self.shard;
         if row >= shard.rows() {
             return None;

@@ -155,6 +155,11 @@ impl Shard {
         &self.file
     }
 
+    /// The names of all columns and blobs, in no order; those that no reader knows included.
+    pub fn column_names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
     /// The bytes of a range that came from this shard's own header.
     #[inline]
     pub fn blob(&self, range: &Range<usize>) -> &[u8] {

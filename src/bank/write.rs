@@ -54,7 +54,8 @@ pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(TEMPORARY_ENDING)
 }
 
-fn temporary_path(path: &Path) -> PathBuf {
+/// The name under which `path` is written until it is whole.
+pub(crate) fn temporary_path(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}{TEMPORARY_ENDING}", std::process::id()))
 }

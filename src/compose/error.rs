@@ -1,7 +1,5 @@
 //! What can go wrong while composing.
 
-use std::any::Any;
-
 use crate::annotations::rle::RleError;
 use crate::plan::PlanError;
 
@@ -45,17 +43,4 @@ pub enum ComposeError {
         /// The panic's message.
         message: String,
     },
-}
-
-impl ComposeError {
-    /// From what a joined thread left.
-    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> ComposeError {
-        let text = panic.downcast_ref::<&str>().copied();
-        let message = text
-            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("no message");
-        ComposeError::Panic {
-            message: message.to_owned(),
-        }
-    }
 }

@@ -88,7 +88,10 @@ impl Backend for CpuBackend {
                 // All are joined before the first error leaves.
                 let results: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
                 results.into_iter().try_for_each(|result| {
-                    result.unwrap_or_else(|panic| Err(ComposeError::panicked(&*panic)))
+                    result.unwrap_or_else(|panic| {
+                        let message = crate::panic_message(&*panic);
+                        Err(ComposeError::Panic { message })
+                    })
                 })
             })?;
         }

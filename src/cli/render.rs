@@ -1,0 +1,151 @@
+//! `pastebank render`: the specification's conformance command.
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use image::RgbImage;
+
+use super::common::{
+    Interrupted, Packs, Threads, Usage, catch_interrupts, goes_on, output_folder, overlays,
+    progress_bar, say,
+};
+use crate::bank::{CutoutBank, ScenePack};
+use crate::compose::{Backend, Batch, CpuBackend, Encoded, InstanceSource, Layout, OutputSpec};
+use crate::plan::{CheckedPlan, Plan};
+use crate::render::RenderError;
+use crate::view::{Sheet, tile_with_overlays};
+
+/// Compose a plan: one PNG per sample and annotations.json.
+#[derive(Args)]
+pub(super) struct Render {
+    #[command(flatten)]
+    packs: Packs,
+    /// The plan.
+    #[arg(long, value_name = "FILE")]
+    plan: PathBuf,
+    /// Folder to write to.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Where to compose.
+    #[arg(long, value_enum, default_value_t = DeviceFlag::Auto)]
+    device: DeviceFlag,
+    /// Also write a contact sheet PNG with masks and boxes drawn (the first 48 samples).
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
+    /// Write into a folder that is not empty.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub(super) enum DeviceFlag {
+    Cpu,
+    Cuda,
+    Auto,
+}
+
+/// Most samples on a contact sheet.
+const MOST_TILES: usize = 48;
+
+impl Render {
+    pub fn run(self) -> Result<()> {
+        if self.device == DeviceFlag::Cuda {
+            let problem = "--device cuda: this version composes on the CPU only; give cpu or auto";
+            return Err(Usage(problem.to_owned()).into());
+        }
+        let text = std::fs::read(&self.plan)
+            .with_context(|| format!("cannot read {}", self.plan.display()))?;
+        let plan = Plan::from_json(&text).with_context(|| self.plan.display().to_string())?;
+        let (scenes, bank) = self.packs.open()?;
+        // A wrong plan is refused before the output folder is touched.
+        CheckedPlan::new(&plan, &scenes, &bank).with_context(|| self.plan.display().to_string())?;
+        output_folder(&self.out, self.force)?;
+        catch_interrupts()?;
+        let bar = progress_bar(plan.samples.len() as u64, "rendering");
+        let threads = self.threads.threads;
+        let result = crate::render::render(&plan, &scenes, &bank, &self.out, threads, |samples| {
+            bar.set_position(samples as u64);
+            goes_on()
+        });
+        bar.finish_and_clear();
+        match result {
+            Err(error @ RenderError::Stopped { .. }) => {
+                return Err(Interrupted(error.to_string()).into());
+            }
+            result => result?,
+        }
+        say(format_args!(
+            "{} samples in {}",
+            plan.samples.len(),
+            self.out.display()
+        ))?;
+        if let Some(path) = &self.sheet {
+            write_sheet(&plan, &scenes, &bank, threads, path)?;
+            say(format_args!("contact sheet in {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Composes the first samples of a plan and draws them with their instances.
+pub(super) fn write_sheet(
+    plan: &Plan,
+    scenes: &ScenePack,
+    bank: &CutoutBank,
+    threads: Option<NonZero<usize>>,
+    path: &Path,
+) -> Result<()> {
+    let shown: Vec<usize> = (0..plan.samples.len().min(MOST_TILES)).collect();
+    let checked = CheckedPlan::new(plan, scenes, bank)?;
+    let encoded = Encoded::new(&checked)?;
+    let mut backend = CpuBackend::new(threads);
+    let mut batch = Batch::new(OutputSpec {
+        layout: Layout::Hwc,
+        ..OutputSpec::default()
+    });
+    let names = scenes.manifest().names();
+    let title = format!("{} of {} samples", shown.len(), plan.samples.len());
+    let mut sheet = Sheet::new(&title, 4, (400, 400));
+    for &sample in &shown {
+        backend.compose_samples(&encoded, &[sample], &mut batch)?;
+        add_tile(&mut sheet, &batch, &names, sample)?;
+    }
+    Ok(sheet.save(path)?)
+}
+
+fn add_tile(
+    sheet: &mut Sheet,
+    batch: &Batch,
+    names: &std::collections::HashMap<i64, &str>,
+    sample: usize,
+) -> Result<()> {
+    let canvas = batch.canvas();
+    let pixels = batch.pixels(0).unwrap_or_default().to_vec();
+    let (Some(image), Some(view)) = (
+        RgbImage::from_raw(canvas.width(), canvas.height(), pixels),
+        batch.sample(0),
+    ) else {
+        bail!("sample {sample} was not composed");
+    };
+    let label = |label: &i64| {
+        names
+            .get(label)
+            .map_or(label.to_string(), |name| name.to_string())
+    };
+    let labels: Vec<String> = view.labels.iter().map(label).collect();
+    let overlays = overlays(&view, canvas.width(), &labels);
+    let tile = tile_with_overlays(&image, &overlays, (400, 400));
+    let is_pasted = |source: &&InstanceSource| matches!(source, InstanceSource::Cutout(_));
+    let pasted = view.sources.iter().filter(is_pasted).count();
+    let caption = format!(
+        "{sample}: image {}, {} of the scene, {pasted} pasted",
+        view.image_id,
+        labels.len() - pasted
+    );
+    sheet.add(&tile, &[caption]);
+    Ok(())
+}

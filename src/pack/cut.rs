@@ -1,0 +1,125 @@
+//! Cutting one object out of a picture.
+
+use crate::bank::{CUTOUT_CHANNELS, Cutout, SCENE_CHANNELS, mip};
+use crate::geometry::Size;
+
+use crate::annotations::rle::Rle;
+
+/// A cutout with its own pixels, on its way to a shard.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CutoutRow {
+    pub size: Size,
+    pub chain: Vec<u8>,
+    pub category: i64,
+    pub area: u32,
+    pub bounding_box: [u16; 4],
+    pub score: f32,
+    pub image: i64,
+    pub annotation: i64,
+    pub origin: [i32; 2],
+    pub source_size: [u16; 2],
+}
+
+impl CutoutRow {
+    pub fn as_cutout(&self) -> Cutout<'_> {
+        Cutout {
+            size: self.size,
+            chain: &self.chain,
+            category: self.category,
+            area: self.area,
+            bounding_box: self.bounding_box,
+            score: self.score,
+            image: self.image,
+            annotation: self.annotation,
+            origin: self.origin,
+            source_size: self.source_size,
+        }
+    }
+}
+
+/// Whose cutout it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Identity {
+    pub category: i64,
+    pub annotation: i64,
+    pub image: i64,
+    pub score: f32,
+}
+
+/// Cuts the pixels of `mask` and `margin` pixels of real context around its box (fewer at the
+/// picture's edge) out of `pixels`, which begin with the RGB rows of a picture of `size`. Alpha is
+/// 255 on the mask and 0 off it. `None` if the mask is empty.
+pub(super) fn cut(
+    pixels: &[u8],
+    size: Size,
+    mask: &Rle,
+    margin: u32,
+    identity: Identity,
+) -> Option<CutoutRow> {
+    let [x, y, width, height] = mask.bounding_box()?;
+    let (x0, y0) = (x.saturating_sub(margin), y.saturating_sub(margin));
+    let x1 = (x + width).saturating_add(margin).min(size.width());
+    let y1 = (y + height).saturating_add(margin).min(size.height());
+    let cut_size = Size::new(x1 - x0, y1 - y0)?;
+    let mut chain = Vec::with_capacity(mip::chain_bytes(cut_size, CUTOUT_CHANNELS));
+    let stride = size.width() as usize * SCENE_CHANNELS;
+    for row in y0..y1 {
+        let start = row as usize * stride + x0 as usize * SCENE_CHANNELS;
+        let row = &pixels[start..][..cut_size.width() as usize * SCENE_CHANNELS];
+        let texels = row.as_chunks::<SCENE_CHANNELS>().0;
+        chain.extend(texels.iter().flat_map(|&[r, g, b]| [r, g, b, 0]));
+    }
+    let cut_stride = cut_size.width() as usize * CUTOUT_CHANNELS;
+    mask.for_each_run(|column, rows| {
+        let start = (column - x0) as usize * CUTOUT_CHANNELS + 3;
+        for row in rows {
+            chain[(row - y0) as usize * cut_stride + start] = 255;
+        }
+    });
+    mip::append_chain::<CUTOUT_CHANNELS>(&mut chain, cut_size);
+    // All sides are at most 16384, and the area at most their product.
+    Some(CutoutRow {
+        size: cut_size,
+        chain,
+        category: identity.category,
+        area: mask.area() as u32,
+        bounding_box: [x - x0, y - y0, width, height].map(|side| side as u16),
+        score: identity.score,
+        image: identity.image,
+        annotation: identity.annotation,
+        origin: [x0 as i32, y0 as i32],
+        source_size: [size.width() as u16, size.height() as u16],
+    })
+}
+
+/// Bytes that [`cut`] will make of an object with that box, margin and all.
+pub(super) fn cutout_bytes([width, height]: [f32; 2], margin: u32) -> usize {
+    let side = |side: f32| f64::from(side.max(0.0)) + 2.0 * f64::from(margin);
+    (side(width) * side(height) * CUTOUT_CHANNELS as f64 * 4.0 / 3.0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cutout_keeps_its_context_and_stays_in_the_picture() {
+        let size = Size::new(5, 4).unwrap();
+        let pixels: Vec<u8> = (0..5 * 4 * 3).collect();
+        // Two pixels, (1, 0) and (1, 1), in a picture of 5x4.
+        let mask = Rle::from_counts(5, 4, vec![4, 2, 14]).unwrap();
+        let identity = Identity {
+            category: 3,
+            annotation: 4,
+            image: 5,
+            score: 0.5,
+        };
+        let row = cut(&pixels, size, &mask, 1, identity).unwrap();
+        assert_eq!((row.size.width(), row.size.height()), (3, 3));
+        assert_eq!(row.bounding_box, [1, 0, 1, 2]);
+        assert_eq!((row.area, row.origin), (2, [0, 0]));
+        assert_eq!(row.chain[..8], [0, 1, 2, 0, 3, 4, 5, 255]);
+        assert_eq!(row.chain[12..16], [15, 16, 17, 0]);
+        assert_eq!(row.chain.len(), (9 + 4 + 1) * 4);
+    }
+}

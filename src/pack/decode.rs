@@ -1,0 +1,150 @@
+//! Decoding photographs: bounded, upright, eight bits of RGB.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbaImage};
+
+use crate::annotations::problems::{Problem, ProblemKind};
+use crate::geometry::{MAX_SOURCE_SIDE, Size};
+
+/// Bytes a pixel takes at most while it is decoded: four channels of 32 bits, twice.
+const DECODING_BYTES: u64 = 32;
+
+/// A decoded photograph.
+pub(super) struct Photograph {
+    pub size: Size,
+    /// RGB interleaved, row after row.
+    pub pixels: Vec<u8>,
+    /// The file itself, where it is a JPEG whose stored pixels are `pixels` as they stand.
+    pub jpeg: Option<Vec<u8>>,
+}
+
+/// Reads the photograph at `path`. EXIF orientation is applied if the annotated size fits the
+/// turned picture, or if none is annotated, and left alone if it fits only the stored one.
+pub(super) fn photograph(
+    path: &Path,
+    annotated: Option<[u32; 2]>,
+    max_pixels: u64,
+) -> Result<Photograph, Problem> {
+    let name = path.display();
+    let file = read(path)?;
+    let (mut decoder, format) = decoder(path, &file, max_pixels)?;
+    let stored = decoder.dimensions();
+    // Orientation that cannot be read is no orientation.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let turned = if swaps_sides(orientation) {
+        (stored.1, stored.0)
+    } else {
+        stored
+    };
+    let turn = match annotated.map(<(u32, u32)>::from) {
+        None => true,
+        Some(size) if size == turned => true,
+        Some(size) if size == stored => false,
+        Some((width, height)) => {
+            let mut text = format!(
+                "{name} has {}x{} pixels; {width}x{height} is annotated",
+                stored.0, stored.1
+            );
+            if turned != stored {
+                text += " and turned by its EXIF orientation it does not fit either";
+            }
+            return Err(Problem::new(ProblemKind::SizeMismatch, text));
+        }
+    };
+    let turn = turn && orientation != Orientation::NoTransforms;
+    let mut image = decode(path, decoder)?;
+    if turn {
+        image.apply_orientation(orientation);
+    }
+    let pixels = image.into_rgb8();
+    let size = checked_size(path, pixels.width(), pixels.height())?;
+    Ok(Photograph {
+        size,
+        pixels: pixels.into_raw(),
+        jpeg: (format == ImageFormat::Jpeg && !turn).then_some(file),
+    })
+}
+
+/// Reads a picture with its alpha.
+pub(super) fn transparent(path: &Path, max_pixels: u64) -> Result<RgbaImage, Problem> {
+    let file = read(path)?;
+    let (decoder, _) = decoder(path, &file, max_pixels)?;
+    let image = decode(path, decoder)?.into_rgba8();
+    checked_size(path, image.width(), image.height())?;
+    Ok(image)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+    fs::read(path).map_err(|error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => ProblemKind::MissingFile,
+            _ => ProblemKind::UndecodableImage,
+        };
+        Problem::new(kind, format!("{}: {error}", path.display()))
+    })
+}
+
+/// A decoder that knows the picture's size and has decoded nothing yet.
+fn decoder<'a>(
+    path: &Path,
+    file: &'a [u8],
+    max_pixels: u64,
+) -> Result<(impl ImageDecoder + 'a, ImageFormat), Problem> {
+    let undecodable = |error: &dyn std::fmt::Display| undecodable(path, error);
+    let mut reader = ImageReader::new(Cursor::new(file))
+        .with_guessed_format()
+        .map_err(|error| undecodable(&error))?;
+    let format = reader
+        .format()
+        .ok_or_else(|| undecodable(&"no image format that is known"))?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(max_pixels.saturating_mul(DECODING_BYTES));
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(|error| undecodable(&error))?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > max_pixels {
+        let text = format!(
+            "{} has {width}x{height} = {pixels} pixels; at most {max_pixels} are allowed",
+            path.display()
+        );
+        return Err(Problem::new(ProblemKind::TooManyPixels, text));
+    }
+    checked_size(path, width, height)?;
+    Ok((decoder, format))
+}
+
+fn decode(path: &Path, decoder: impl ImageDecoder) -> Result<DynamicImage, Problem> {
+    DynamicImage::from_decoder(decoder).map_err(|error| undecodable(path, &error))
+}
+
+fn checked_size(path: &Path, width: u32, height: u32) -> Result<Size, Problem> {
+    Size::new(width, height).ok_or_else(|| {
+        let text = format!(
+            "{} has {width}x{height} pixels; sides of 1..={MAX_SOURCE_SIDE} are allowed",
+            path.display()
+        );
+        Problem::new(ProblemKind::TooManyPixels, text)
+    })
+}
+
+fn undecodable(path: &Path, error: &dyn std::fmt::Display) -> Problem {
+    Problem::new(
+        ProblemKind::UndecodableImage,
+        format!("{}: {error}", path.display()),
+    )
+}
+
+fn swaps_sides(orientation: Orientation) -> bool {
+    matches!(
+        orientation,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    )
+}

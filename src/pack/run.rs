@@ -1,0 +1,305 @@
+//! The part that packing and importing share: sources prepared in parallel, written in order,
+//! shard after shard.
+
+use std::num::NonZero;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::cut::CutoutRow;
+use super::error::PackError;
+use super::journal::{self, Journal, SETTINGS_KEY, Settings, Start};
+use super::ordered;
+use super::{PackReport, Progress};
+use crate::annotations::problems::{Problem, Problems};
+use crate::bank::write::{
+    CutoutShardWriter, InstanceRow, SceneRow, SceneShardWriter, remove_temporaries, shard_file_name,
+};
+use crate::bank::{BankError, Category, Kind, Manifest, ScenePixels, ShardEntry};
+use crate::geometry::Size;
+
+/// Bytes of decoded pictures and cutouts under way at once.
+const MEMORY_BUDGET: usize = 512 << 20;
+
+/// Where the work comes from: photographs of a data set, or transparent pictures.
+pub(super) trait Sources: Sync {
+    /// How many there are.
+    fn count(&self) -> usize;
+    /// Bytes that preparing source `index` is expected to take.
+    fn estimate(&self, index: usize) -> usize;
+    /// Decodes and cuts source `index`.
+    fn prepare(&self, index: usize) -> Prepared;
+    /// One more cutout of a prepared source that was too large to have all of them made at once.
+    fn cut_later(&self, prepared: &Prepared, cutout: usize) -> Option<CutoutRow>;
+}
+
+/// One source, ready to be written.
+#[derive(Default)]
+pub(super) struct Prepared {
+    pub scene: Option<PreparedScene>,
+    pub cutouts: Vec<CutoutRow>,
+    /// How many more cutouts [`Sources::cut_later`] gives.
+    pub later: usize,
+    /// Category and sqrt(box area / image area) of every instance that is no crowd.
+    pub sizes: Vec<(i64, f64)>,
+    pub problems: Vec<Problem>,
+    pub below_score: u64,
+}
+
+/// A scene, ready to be written.
+pub(super) struct PreparedScene {
+    pub size: Size,
+    pub image: i64,
+    /// The RGB mip chain, or only its level 0 where `jpeg` is written instead.
+    pub pixels: Vec<u8>,
+    pub jpeg: Option<Vec<u8>>,
+    pub instances: Vec<InstanceRow>,
+    pub file_name: String,
+    pub negative_categories: Vec<i64>,
+    pub not_exhaustive_categories: Vec<i64>,
+}
+
+/// Where it goes and how.
+pub(super) struct Output<'a> {
+    pub scenes: Option<&'a Path>,
+    pub bank: Option<&'a Path>,
+    pub categories: &'a [Category],
+    /// Further keys of both manifests.
+    pub other: serde_json::Map<String, Value>,
+    pub settings: Settings,
+    pub shard_bytes: u64,
+    pub threads: NonZero<usize>,
+    pub strict: bool,
+    pub force: bool,
+    /// Whether sizes are those of objects in photographs, and belong into the manifests.
+    pub with_statistics: bool,
+}
+
+/// Prepares and writes all sources, or those that an interrupted run left.
+pub(super) fn run(
+    sources: &dyn Sources,
+    output: &Output<'_>,
+    first_problems: &[Problem],
+    progress: &mut dyn FnMut(Progress) -> bool,
+) -> Result<PackReport, PackError> {
+    let folders: Vec<&Path> = [output.scenes, output.bank].into_iter().flatten().collect();
+    let start = journal::start(&folders, &output.settings, output.force)?;
+    let journal = match start {
+        Start::Finished(journal) => return Ok(PackReport::new(&journal, true)),
+        Start::Continue(journal) => *journal,
+        Start::Fresh => {
+            let mut journal = Journal::new(output.settings.clone());
+            note(&mut journal.problems, first_problems, output.strict)?;
+            journal
+        }
+    };
+    for folder in &folders {
+        remove_temporaries(folder)?;
+    }
+    journal.write(&folders)?;
+    let plan = ordered::Plan {
+        threads: output.threads,
+        budget: MEMORY_BUDGET,
+        estimate: &|index| sources.estimate(index),
+    };
+    let mut writer = Writer {
+        output,
+        sources,
+        folders: &folders,
+        first_source: journal.next_source,
+        state: journal.clone(),
+        journal,
+        scenes: None,
+        bank: None,
+    };
+    let result = ordered::run(
+        writer.first_source..sources.count(),
+        &plan,
+        |index| sources.prepare(index),
+        |index, prepared| writer.take(index, prepared, progress),
+    );
+    result.map_err(|ended| match ended {
+        ordered::Ended::Consumer(error) => error,
+        ordered::Ended::Panic(message) => PackError::Panic { message },
+    })?;
+    writer.finish()
+}
+
+fn note(problems: &mut Problems, new: &[Problem], strict: bool) -> Result<(), PackError> {
+    for problem in new {
+        if strict {
+            return Err(PackError::Strict {
+                problem: problem.clone(),
+            });
+        }
+        problems.add(problem.clone());
+    }
+    Ok(())
+}
+
+/// Writes prepared sources in order. A scene shard and a bank shard end together, so that the
+/// journal's one number says where both stand.
+struct Writer<'a> {
+    output: &'a Output<'a>,
+    sources: &'a dyn Sources,
+    folders: &'a [&'a Path],
+    first_source: usize,
+    /// As of the last finished shard.
+    journal: Journal,
+    /// As of the last source.
+    state: Journal,
+    scenes: Option<SceneShardWriter>,
+    bank: Option<CutoutShardWriter>,
+}
+
+impl Writer<'_> {
+    fn take(
+        &mut self,
+        index: usize,
+        prepared: Prepared,
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<(), PackError> {
+        note(
+            &mut self.state.problems,
+            &prepared.problems,
+            self.output.strict,
+        )?;
+        for &(category, size) in &prepared.sizes {
+            self.state.sizes.add(category, size);
+        }
+        if let (Some(folder), Some(scene)) = (self.output.scenes, &prepared.scene) {
+            self.write_scene(folder, scene)?;
+        }
+        if let Some(folder) = self.output.bank {
+            self.write_cutouts(folder, &prepared)?;
+        }
+        self.state.counts.below_score += prepared.below_score;
+        self.state.counts.sources += 1;
+        self.state.next_source = index + 1;
+        let scene_bytes = self.scenes.as_ref().map_or(0, SceneShardWriter::bytes);
+        let bank_bytes = self.bank.as_ref().map_or(0, CutoutShardWriter::bytes);
+        if scene_bytes.max(bank_bytes) >= self.output.shard_bytes {
+            self.finish_shards()?;
+        }
+        let goes_on = progress(Progress {
+            first: self.first_source,
+            done: index + 1,
+            total: self.sources.count(),
+        });
+        if goes_on {
+            Ok(())
+        } else {
+            Err(PackError::Stopped)
+        }
+    }
+
+    fn write_scene(&mut self, folder: &Path, scene: &PreparedScene) -> Result<(), BankError> {
+        let number = self.state.scene_shards.len();
+        let writer = match &mut self.scenes {
+            Some(writer) => writer,
+            empty => empty.insert(SceneShardWriter::create(
+                &folder.join(shard_file_name(number)),
+            )?),
+        };
+        writer.push(&SceneRow {
+            size: scene.size,
+            image: scene.image,
+            pixels: match &scene.jpeg {
+                Some(file) => ScenePixels::Jpeg(file),
+                None => ScenePixels::Raw(&scene.pixels),
+            },
+            instances: &scene.instances,
+            file_name: &scene.file_name,
+            negative_categories: &scene.negative_categories,
+            not_exhaustive_categories: &scene.not_exhaustive_categories,
+        })?;
+        let counts = &mut self.state.counts;
+        counts.scenes += 1;
+        counts.instances += scene.instances.len() as u64;
+        let crowds = scene.instances.iter().filter(|i| i.iscrowd != 0);
+        counts.crowds += crowds.count() as u64;
+        Ok(())
+    }
+
+    fn write_cutouts(&mut self, folder: &Path, prepared: &Prepared) -> Result<(), BankError> {
+        for cutout in &prepared.cutouts {
+            self.write_cutout(folder, cutout)?;
+        }
+        for number in 0..prepared.later {
+            if let Some(cutout) = self.sources.cut_later(prepared, number) {
+                self.write_cutout(folder, &cutout)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_cutout(&mut self, folder: &Path, cutout: &CutoutRow) -> Result<(), BankError> {
+        let number = self.state.bank_shards.len();
+        let writer = match &mut self.bank {
+            Some(writer) => writer,
+            empty => empty.insert(CutoutShardWriter::create(
+                &folder.join(shard_file_name(number)),
+            )?),
+        };
+        writer.push(&cutout.as_cutout())?;
+        self.state.counts.cutouts += 1;
+        Ok(())
+    }
+
+    fn finish_shards(&mut self) -> Result<(), BankError> {
+        if let Some(scenes) = self.scenes.take() {
+            self.state.scene_shards.push(scenes.finish()?);
+        }
+        if let Some(bank) = self.bank.take() {
+            self.state.bank_shards.push(bank.finish()?);
+        }
+        self.journal = self.state.clone();
+        self.journal.write(self.folders)
+    }
+
+    fn finish(mut self) -> Result<PackReport, PackError> {
+        self.finish_shards()?;
+        // The bank's manifest first: with the scenes' the pack is whole.
+        for (folder, kind, shards) in [
+            (self.output.bank, Kind::Cutouts, &self.journal.bank_shards),
+            (self.output.scenes, Kind::Scenes, &self.journal.scene_shards),
+        ] {
+            if let Some(folder) = folder {
+                self.write_manifest(folder, kind, shards)?;
+            }
+        }
+        Ok(PackReport::new(&self.journal, false))
+    }
+
+    fn write_manifest(
+        &self,
+        folder: &Path,
+        kind: Kind,
+        shards: &[ShardEntry],
+    ) -> Result<(), BankError> {
+        let categories = self.output.categories.to_vec();
+        let mut manifest = Manifest::new(kind, shards.to_vec(), categories);
+        if self.output.with_statistics {
+            manifest.statistics = self.journal.sizes.statistics();
+        }
+        manifest.other = self.output.other.clone();
+        let settings = self.output.settings.clone().into_iter().collect();
+        manifest
+            .other
+            .insert(SETTINGS_KEY.to_owned(), Value::Object(settings));
+        manifest.write(folder)
+    }
+}
+
+impl PackReport {
+    fn new(journal: &Journal, was_finished: bool) -> PackReport {
+        let bytes = |shards: &[ShardEntry]| shards.iter().map(|shard| shard.bytes).sum();
+        PackReport {
+            counts: journal.counts,
+            scene_bytes: bytes(&journal.scene_shards),
+            bank_bytes: bytes(&journal.bank_shards),
+            problems: journal.problems.clone(),
+            was_finished,
+        }
+    }
+}

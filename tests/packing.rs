@@ -37,7 +37,7 @@ impl DataSet {
     /// An image of a colour slope, saved under `name` in the format of its ending.
     fn image(&mut self, id: i64, name: &str, [width, height]: [u32; 2]) {
         let image = RgbImage::from_fn(width, height, |x, y| {
-            Rgb([x as u8 * 3, y as u8 * 5, id as u8])
+            Rgb([(3 * x) as u8, (5 * y) as u8, id as u8])
         });
         image.save(self.path("images").join(name)).unwrap();
         self.list(id, name, [width, height]);
@@ -498,4 +498,57 @@ fn lvis_files_keep_all_their_keys() {
     ] {
         assert!(category.other.contains_key(key), "{key}");
     }
+}
+
+/// A colour of the first scene, at `x`, `y`.
+fn colour_at(scenes: &ScenePack, row: usize, x: usize, y: usize) -> [u8; 3] {
+    let scene = scenes.get(row).unwrap();
+    let ScenePixels::Raw(chain) = scene.pixels else {
+        panic!("raw was asked for")
+    };
+    chain.as_chunks().0[y * scene.size.width() as usize + x]
+}
+
+#[test]
+fn grey_deep_transparent_and_cmyk_images_become_rgb() {
+    use image::{DynamicImage, ImageBuffer, Luma, LumaA, Rgba};
+    let mut data = DataSet::new();
+    let images = data.path("images");
+    let pictures: [(&str, DynamicImage); 4] = [
+        (
+            "grey.png",
+            ImageBuffer::from_pixel(4, 3, Luma([90u8])).into(),
+        ),
+        (
+            "grey-alpha.png",
+            ImageBuffer::from_pixel(4, 3, LumaA([90u8, 0])).into(),
+        ),
+        (
+            "deep.png",
+            ImageBuffer::from_pixel(4, 3, Rgb([0x80ffu16, 0x1000, 0xffff])).into(),
+        ),
+        (
+            "clear.png",
+            ImageBuffer::from_pixel(4, 3, Rgba([10u8, 20, 30, 0])).into(),
+        ),
+    ];
+    for (id, (name, picture)) in pictures.iter().enumerate() {
+        picture.save(images.join(name)).unwrap();
+        data.list(id as i64, name, [4, 3]);
+    }
+    let cmyk = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cmyk.jpg");
+    fs::copy(cmyk, images.join("cmyk.jpg")).unwrap();
+    data.list(9, "cmyk.jpg", [16, 8]);
+    let options = data.options("out");
+    let report = run(&options);
+    assert!(report.problems.is_empty(), "{}", report.problems);
+    let (scenes, _) = open(&options);
+    assert_eq!(colour_at(&scenes, 0, 1, 1), [90; 3]);
+    assert_eq!(colour_at(&scenes, 1, 1, 1), [90; 3]);
+    assert_eq!(colour_at(&scenes, 2, 1, 1), [0x80, 0x10, 0xff]);
+    assert_eq!(colour_at(&scenes, 3, 1, 1), [10, 20, 30]);
+    let near = |a: [u8; 3], b: [u8; 3]| a.iter().zip(b).all(|(a, b)| a.abs_diff(b) < 16);
+    let (left, right) = (colour_at(&scenes, 4, 3, 3), colour_at(&scenes, 4, 12, 3));
+    assert!(near(left, [220, 40, 60]), "{left:?}");
+    assert!(near(right, [30, 90, 200]), "{right:?}");
 }

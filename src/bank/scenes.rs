@@ -274,7 +274,7 @@ impl<'a> Scene<'a> {
     }
 
     /// The instances in stored order.
-    pub fn instances(&self) -> impl Iterator<Item = SceneInstance<'a>> + 'a {
+    pub fn instances(&self) -> impl Iterator<Item = SceneInstance<'a>> + use<'a> {
         let shard = self.shard;
         (self.first_instance..self.end_instance).filter_map(|index| shard.instance(index))
     }
@@ -286,12 +286,12 @@ impl<'a> Scene<'a> {
     }
 
     /// LVIS: categories that were looked for and are not in the image.
-    pub fn negative_categories(&self) -> impl Iterator<Item = i64> + 'a {
+    pub fn negative_categories(&self) -> impl Iterator<Item = i64> + use<'a> {
         list(self.shard, &self.shard.negative, self.row)
     }
 
     /// LVIS: categories of which the image may hold instances without annotation.
-    pub fn not_exhaustive_categories(&self) -> impl Iterator<Item = i64> + 'a {
+    pub fn not_exhaustive_categories(&self) -> impl Iterator<Item = i64> + use<'a> {
         list(self.shard, &self.shard.not_exhaustive, self.row)
     }
 }

@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use multiversion::multiversion;
+
 use crate::compose::rules::{mean_of_four, next_level};
 use crate::geometry::Size;
 
@@ -73,6 +75,7 @@ fn halve<const CHANNELS: usize>(above: &[u8], size: Size, below: &mut [u8]) {
     }
 }
 
+#[multiversion(targets = "simd")]
 fn halve_row<const CHANNELS: usize>(top: &[u8], bottom: &[u8], row: &mut [u8]) {
     let pairs = top
         .chunks_exact(2 * CHANNELS)

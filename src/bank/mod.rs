@@ -6,14 +6,26 @@
 
 mod cutouts;
 mod error;
+mod filter;
+mod info;
 mod manifest;
 pub mod map;
+mod merge;
 pub mod mip;
 mod scenes;
 mod shard;
+#[cfg(test)]
+pub(crate) mod test_banks;
+mod verify;
 pub(crate) mod write;
 
 pub use cutouts::{CUTOUT_CHANNELS, Cutout, CutoutBank};
 pub use error::BankError;
+pub use filter::{Filter, FilterReport, filter};
+pub use info::{
+    BankInfo, CategoryInfo, Frequency, GroupInfo, Quantiles, SceneInfo, ShardInfo, info, scene_info,
+};
 pub use manifest::{Category, Kind, MANIFEST_FILE, Manifest, ShardEntry, SizeStatistics};
+pub use merge::{MergeError, MergeReport, Renumbered, merge};
 pub use scenes::{SCENE_CHANNELS, Scene, SceneInstance, ScenePack, ScenePixels};
+pub use verify::{PROBLEMS_PER_SHARD, Problem, VerifyReport, verify};

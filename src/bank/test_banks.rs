@@ -68,7 +68,7 @@ fn push(writer: &mut CutoutShardWriter, row: &Row) {
     for y in 0..row.side {
         for x in 0..row.side {
             let inner = [x, y].iter().all(|&v| v > 0 && v < row.side - 1);
-            let grey = (x * 31 + y * 17 + row.image as u32) as u8;
+            let grey = (i64::from(x * 31 + y * 17) + row.image) as u8;
             chain.extend([grey, grey / 2, 255 - grey, if inner { 200 } else { 90 }]);
         }
     }

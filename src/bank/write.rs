@@ -5,16 +5,17 @@
 //! (safetensors allows trailing spaces), so that memory does not grow with the shard.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use serde_json::{Map, json};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::cutouts::Cutout;
 use super::error::BankError;
 use super::manifest::ShardEntry;
+use super::map::MappedFile;
 use super::scenes::{ENCODING_JPEG, ENCODING_RAW, ScenePixels};
 use crate::geometry::Size;
 
@@ -61,7 +62,7 @@ pub(crate) fn temporary_path(path: &Path) -> PathBuf {
 }
 
 /// Makes a rename last: on Unix the folder itself must be synced.
-pub(crate) fn sync_directory(file: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_directory(file: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if let Some(directory) = file.parent().filter(|path| !path.as_os_str().is_empty()) {
         File::open(directory)?.sync_all()?;
@@ -80,7 +81,7 @@ pub(crate) fn shard_file_name(number: usize) -> String {
 struct ShardFile {
     path: PathBuf,
     temporary: PathBuf,
-    file: Option<BufWriter<File>>,
+    file: BufWriter<File>,
     pixels: u64,
 }
 
@@ -96,12 +97,12 @@ impl ShardFile {
     fn create(path: &Path) -> Result<ShardFile, BankError> {
         let error = |source| BankError::write(path, source);
         let temporary = temporary_path(path);
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(&temporary).map_err(error)?);
+        let mut file = BufWriter::with_capacity(1 << 16, File::create(&temporary).map_err(error)?);
         file.write_all(&[b' '; HEADER_BYTES]).map_err(error)?;
         Ok(ShardFile {
             path: path.to_owned(),
             temporary,
-            file: Some(file),
+            file,
             pixels: 0,
         })
     }
@@ -109,10 +110,9 @@ impl ShardFile {
     /// Appends to the `pixels` blob and returns where the bytes begin in it.
     fn append_pixels(&mut self, bytes: &[u8]) -> Result<u64, BankError> {
         let offset = self.pixels;
-        if let Some(file) = &mut self.file {
-            file.write_all(bytes)
-                .map_err(|source| BankError::write(&self.path, source))?;
-        }
+        self.file
+            .write_all(bytes)
+            .map_err(|source| BankError::write(&self.path, source))?;
         self.pixels += bytes.len() as u64;
         Ok(offset)
     }
@@ -123,38 +123,30 @@ impl ShardFile {
         let padding = self.pixels.next_multiple_of(8) - self.pixels;
         self.append_pixels(&vec![0; padding as usize])?;
         let path = self.path.clone();
-        let entry = self
-            .write_tensors(tensors)
-            .map_err(|source| BankError::write(&path, source))?;
-        Ok(ShardEntry {
-            rows: rows as u64,
-            ..entry
-        })
-    }
-
-    fn write_tensors(&mut self, mut tensors: Vec<Tensor>) -> std::io::Result<ShardEntry> {
-        let Some(mut writer) = self.file.take() else {
-            return Err(std::io::Error::other("the shard is finished already"));
-        };
-        // Wider types first: every column then lies at a multiple of its own width.
-        tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.bitsize()));
-        for tensor in &tensors {
-            writer.write_all(&tensor.bytes)?;
-        }
-        let mut file = writer.into_inner().map_err(|error| error.into_error())?;
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(&header(self.pixels, &tensors)?)?;
-        file.sync_all()?;
+        let error = |source| BankError::write(&path, source);
+        self.write_tensors(tensors).map_err(error)?;
         let (bytes, xxh3) = hash_file(&self.temporary)?;
-        fs::rename(&self.temporary, &self.path)?;
-        sync_directory(&self.path)?;
+        fs::rename(&self.temporary, &self.path).map_err(error)?;
+        sync_directory(&self.path).map_err(error)?;
         let name = self.path.file_name().unwrap_or_default();
         Ok(ShardEntry {
             file: name.to_string_lossy().into_owned(),
-            rows: 0,
+            rows: rows as u64,
             bytes,
             xxh3,
         })
+    }
+
+    fn write_tensors(&mut self, mut tensors: Vec<Tensor>) -> io::Result<()> {
+        // Wider types first: every column then lies at a multiple of its own width.
+        tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.bitsize()));
+        for tensor in &tensors {
+            self.file.write_all(&tensor.bytes)?;
+        }
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(&header(self.pixels, &tensors)?)?;
+        self.file.flush()?;
+        self.file.get_ref().sync_all()
     }
 }
 
@@ -165,7 +157,7 @@ impl Drop for ShardFile {
     }
 }
 
-fn header(pixels: u64, tensors: &[Tensor]) -> std::io::Result<Vec<u8>> {
+fn header(pixels: u64, tensors: &[Tensor]) -> io::Result<Vec<u8>> {
     let mut entries = Map::new();
     let mut entry = |name: &str, dtype: Dtype, shape: &[usize], start: u64, end: u64| {
         let value = json!({"dtype": dtype, "shape": shape, "data_offsets": [start, end]});
@@ -180,7 +172,7 @@ fn header(pixels: u64, tensors: &[Tensor]) -> std::io::Result<Vec<u8>> {
     }
     let mut text = serde_json::to_vec(&entries)?;
     if text.len() > HEADER_BYTES - 8 {
-        return Err(std::io::Error::other("too many columns for the header"));
+        return Err(io::Error::other("too many columns for the header"));
     }
     text.resize(HEADER_BYTES - 8, b' ');
     let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
@@ -189,19 +181,10 @@ fn header(pixels: u64, tensors: &[Tensor]) -> std::io::Result<Vec<u8>> {
 }
 
 /// Length and XXH3-64 of a file.
-pub(crate) fn hash_file(path: &Path) -> std::io::Result<(u64, String)> {
-    let mut file = File::open(path)?;
-    let mut hasher = Xxh3::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut bytes = 0;
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok((bytes, format!("{:016x}", hasher.digest())));
-        }
-        hasher.update(&buffer[..read]);
-        bytes += read as u64;
-    }
+pub(crate) fn hash_file(path: &Path) -> Result<(u64, String), BankError> {
+    let file = MappedFile::open(path)?;
+    let bytes = file.bytes();
+    Ok((bytes.len() as u64, format!("{:016x}", xxh3_64(bytes))))
 }
 
 /// A column that grows row by row, kept as the little-endian bytes that go to disk.

@@ -62,19 +62,21 @@ pub(super) fn cut(
     let y1 = (y + height).saturating_add(margin).min(size.height());
     let cut_size = Size::new(x1 - x0, y1 - y0)?;
     let mut chain = Vec::with_capacity(mip::chain_bytes(cut_size, CUTOUT_CHANNELS));
+    chain.resize(cut_size.pixels() * CUTOUT_CHANNELS, 0);
     let stride = size.width() as usize * SCENE_CHANNELS;
-    for row in y0..y1 {
-        let start = row as usize * stride + x0 as usize * SCENE_CHANNELS;
-        let row = &pixels[start..][..cut_size.width() as usize * SCENE_CHANNELS];
-        let texels = row.as_chunks::<SCENE_CHANNELS>().0;
-        chain.extend(texels.iter().flat_map(|&[r, g, b]| [r, g, b, 0]));
-    }
     let cut_stride = cut_size.width() as usize * CUTOUT_CHANNELS;
-    mask.for_each_run(|column, rows| {
-        let start = (column - x0) as usize * CUTOUT_CHANNELS + 3;
-        for row in rows {
-            chain[(row - y0) as usize * cut_stride + start] = 255;
+    for (row, cut_row) in (y0..).zip(chain.chunks_exact_mut(cut_stride)) {
+        let start = row as usize * stride + x0 as usize * SCENE_CHANNELS;
+        let row = pixels[start..].as_chunks::<SCENE_CHANNELS>().0;
+        let texels = cut_row.as_chunks_mut::<CUTOUT_CHANNELS>().0;
+        for (texel, &[red, green, blue]) in texels.iter_mut().zip(row) {
+            *texel = [red, green, blue, 0];
         }
+    }
+    mask.for_each_run(|column, rows| {
+        let start = (rows.start - y0) as usize * cut_stride + (column - x0) as usize * 4 + 3;
+        let alphas = chain[start..].iter_mut().step_by(cut_stride);
+        alphas.take(rows.len()).for_each(|alpha| *alpha = 255);
     });
     mip::append_chain::<CUTOUT_CHANNELS>(&mut chain, cut_size);
     // All sides are at most 16384, and the area at most their product.

@@ -4,6 +4,7 @@
 use std::num::NonZero;
 use std::path::Path;
 
+use crossbeam::channel::{self, Receiver, Sender};
 use serde_json::Value;
 
 use super::cut::CutoutRow;
@@ -17,6 +18,7 @@ use crate::bank::write::{
 };
 use crate::bank::{BankError, Category, Kind, Manifest, ScenePixels, ShardEntry};
 use crate::geometry::Size;
+use crate::panic_message;
 
 /// Bytes of decoded pictures and cutouts under way at once.
 const MEMORY_BUDGET: usize = 512 << 20;
@@ -102,27 +104,64 @@ pub(super) fn run(
         budget: MEMORY_BUDGET,
         estimate: &|index| sources.estimate(index),
     };
-    let mut writer = Writer {
-        output,
-        sources,
-        folders: &folders,
-        first_source: journal.next_source,
-        state: journal.clone(),
-        journal,
-        scenes: None,
-        bank: None,
-    };
-    let result = ordered::run(
-        writer.first_source..sources.count(),
-        &plan,
-        |index| sources.prepare(index),
-        |index, prepared| writer.take(index, prepared, progress),
-    );
-    result.map_err(|ended| match ended {
-        ordered::Ended::Consumer(error) => error,
-        ordered::Ended::Panic(message) => PackError::Panic { message },
+    let (sender, receiver) = channel::bounded(1);
+    let journal = std::thread::scope(|scope| {
+        let state = journal.clone();
+        let sealer = scope.spawn(|| seal(&receiver, journal, &folders));
+        let writer = Writer::new(output, sources, state, sender);
+        let written = writer.write_all(&plan, progress);
+        // The writer is gone, so the sealer ends after what it was given. Its error comes first:
+        // it is why the writer could go no further.
+        let sealed = sealer.join().map_err(|panic| PackError::Panic {
+            message: panic_message(&*panic),
+        })?;
+        let journal = sealed?;
+        written?;
+        Ok::<_, PackError>(journal)
     })?;
-    writer.finish()
+    // The bank's manifest first: with the scenes' the pack is whole.
+    for (folder, kind, shards) in [
+        (output.bank, Kind::Cutouts, &journal.bank_shards),
+        (output.scenes, Kind::Scenes, &journal.scene_shards),
+    ] {
+        if let Some(folder) = folder {
+            write_manifest(output, &journal, folder, kind, shards)?;
+        }
+    }
+    Ok(PackReport::new(&journal, false))
+}
+
+/// Shards that have all their rows, and the state after them.
+struct Full {
+    scenes: Option<SceneShardWriter>,
+    bank: Option<CutoutShardWriter>,
+    state: Journal,
+}
+
+/// Finishes shards (columns, sync, checksum, rename, journal) while the next ones are written, so
+/// that waiting for the disk holds nobody up. Returns the journal after the last one.
+fn seal(
+    full: &Receiver<Full>,
+    mut journal: Journal,
+    folders: &[&Path],
+) -> Result<Journal, BankError> {
+    for full in full {
+        let scene_shards = std::mem::take(&mut journal.scene_shards);
+        let bank_shards = std::mem::take(&mut journal.bank_shards);
+        journal = Journal {
+            scene_shards,
+            bank_shards,
+            ..full.state
+        };
+        if let Some(scenes) = full.scenes {
+            journal.scene_shards.push(scenes.finish()?);
+        }
+        if let Some(bank) = full.bank {
+            journal.bank_shards.push(bank.finish()?);
+        }
+        journal.write(folders)?;
+    }
+    Ok(journal)
 }
 
 fn note(problems: &mut Problems, new: &[Problem], strict: bool) -> Result<(), PackError> {
@@ -142,17 +181,55 @@ fn note(problems: &mut Problems, new: &[Problem], strict: bool) -> Result<(), Pa
 struct Writer<'a> {
     output: &'a Output<'a>,
     sources: &'a dyn Sources,
-    folders: &'a [&'a Path],
     first_source: usize,
-    /// As of the last finished shard.
-    journal: Journal,
-    /// As of the last source.
+    /// As of the last source, but for the shards, of which only the numbers are known here.
     state: Journal,
+    scene_shards: usize,
+    bank_shards: usize,
     scenes: Option<SceneShardWriter>,
     bank: Option<CutoutShardWriter>,
+    full: Sender<Full>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn new(
+        output: &'a Output<'a>,
+        sources: &'a dyn Sources,
+        state: Journal,
+        full: Sender<Full>,
+    ) -> Writer<'a> {
+        Writer {
+            output,
+            sources,
+            first_source: state.next_source,
+            scene_shards: state.scene_shards.len(),
+            bank_shards: state.bank_shards.len(),
+            state,
+            scenes: None,
+            bank: None,
+            full,
+        }
+    }
+
+    fn write_all(
+        mut self,
+        plan: &ordered::Plan<'_>,
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<(), PackError> {
+        let sources = self.sources;
+        ordered::run(
+            self.first_source..sources.count(),
+            plan,
+            |index| sources.prepare(index),
+            |index, prepared| self.take(index, prepared, progress),
+        )
+        .map_err(|ended| match ended {
+            ordered::Ended::Consumer(error) => error,
+            ordered::Ended::Panic(message) => PackError::Panic { message },
+        })?;
+        self.finish_shards()
+    }
+
     fn take(
         &mut self,
         index: usize,
@@ -194,7 +271,7 @@ impl Writer<'_> {
     }
 
     fn write_scene(&mut self, folder: &Path, scene: &PreparedScene) -> Result<(), BankError> {
-        let number = self.state.scene_shards.len();
+        let number = self.scene_shards;
         let writer = match &mut self.scenes {
             Some(writer) => writer,
             empty => empty.insert(SceneShardWriter::create(
@@ -234,7 +311,7 @@ impl Writer<'_> {
     }
 
     fn write_cutout(&mut self, folder: &Path, cutout: &CutoutRow) -> Result<(), BankError> {
-        let number = self.state.bank_shards.len();
+        let number = self.bank_shards;
         let writer = match &mut self.bank {
             Some(writer) => writer,
             empty => empty.insert(CutoutShardWriter::create(
@@ -246,49 +323,36 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn finish_shards(&mut self) -> Result<(), BankError> {
-        if let Some(scenes) = self.scenes.take() {
-            self.state.scene_shards.push(scenes.finish()?);
-        }
-        if let Some(bank) = self.bank.take() {
-            self.state.bank_shards.push(bank.finish()?);
-        }
-        self.journal = self.state.clone();
-        self.journal.write(self.folders)
+    fn finish_shards(&mut self) -> Result<(), PackError> {
+        let full = Full {
+            scenes: self.scenes.take(),
+            bank: self.bank.take(),
+            state: self.state.clone(),
+        };
+        self.scene_shards += usize::from(full.scenes.is_some());
+        self.bank_shards += usize::from(full.bank.is_some());
+        // The sealer hangs up only with an error of its own, which is reported in its place.
+        self.full.send(full).map_err(|_| PackError::Stopped)
     }
+}
 
-    fn finish(mut self) -> Result<PackReport, PackError> {
-        self.finish_shards()?;
-        // The bank's manifest first: with the scenes' the pack is whole.
-        for (folder, kind, shards) in [
-            (self.output.bank, Kind::Cutouts, &self.journal.bank_shards),
-            (self.output.scenes, Kind::Scenes, &self.journal.scene_shards),
-        ] {
-            if let Some(folder) = folder {
-                self.write_manifest(folder, kind, shards)?;
-            }
-        }
-        Ok(PackReport::new(&self.journal, false))
+fn write_manifest(
+    output: &Output<'_>,
+    journal: &Journal,
+    folder: &Path,
+    kind: Kind,
+    shards: &[ShardEntry],
+) -> Result<(), BankError> {
+    let mut manifest = Manifest::new(kind, shards.to_vec(), output.categories.to_vec());
+    if output.with_statistics {
+        manifest.statistics = journal.sizes.statistics();
     }
-
-    fn write_manifest(
-        &self,
-        folder: &Path,
-        kind: Kind,
-        shards: &[ShardEntry],
-    ) -> Result<(), BankError> {
-        let categories = self.output.categories.to_vec();
-        let mut manifest = Manifest::new(kind, shards.to_vec(), categories);
-        if self.output.with_statistics {
-            manifest.statistics = self.journal.sizes.statistics();
-        }
-        manifest.other = self.output.other.clone();
-        let settings = self.output.settings.clone().into_iter().collect();
-        manifest
-            .other
-            .insert(SETTINGS_KEY.to_owned(), Value::Object(settings));
-        manifest.write(folder)
-    }
+    manifest.other = output.other.clone();
+    let settings = output.settings.clone().into_iter().collect();
+    manifest
+        .other
+        .insert(SETTINGS_KEY.to_owned(), Value::Object(settings));
+    manifest.write(folder)
 }
 
 impl PackReport {

@@ -73,8 +73,7 @@ pub(super) fn check_cutout(cutout: Option<Cutout<'_>>, found: &mut RowProblems<'
         }
         if cutout.bounding_box.map(i64::from) != tight {
             let stored = cutout.bounding_box;
-            let problem =
-                format!("{stored:?}; the tight box of alpha ≥ {OPAQUE} is {tight:?}");
+            let problem = format!("{stored:?}; the tight box of alpha ≥ {OPAQUE} is {tight:?}");
             found.error("box", problem);
         }
     }
@@ -164,8 +163,12 @@ fn chain_problem<const CHANNELS: usize>(chain: &[u8], size: Size) -> Option<Stri
         if made == stored {
             continue;
         }
-        let texels = made.chunks_exact(CHANNELS).zip(stored.chunks_exact(CHANNELS));
-        let (index, (made, stored)) = texels.enumerate().find(|(_, (made, stored))| made != stored)?;
+        let texels = made
+            .chunks_exact(CHANNELS)
+            .zip(stored.chunks_exact(CHANNELS));
+        let (index, (made, stored)) = texels
+            .enumerate()
+            .find(|(_, (made, stored))| made != stored)?;
         let width = level_size.width() as usize;
         return Some(format!(
             "mip level {level}, texel ({}, {}): {stored:?}; level {} makes {made:?}",

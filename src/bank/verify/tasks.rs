@@ -83,9 +83,11 @@ impl<'a> ListedShard<'a> {
         // The range before that reaches furthest.
         let mut furthest: Option<(usize, usize, usize)> = None;
         for range @ (start, end, row) in ranges {
-            let before = furthest.filter(|&(first, last, _)| start < last && (first, last) != (start, end));
+            let before =
+                furthest.filter(|&(first, last, _)| start < last && (first, last) != (start, end));
             found.extend(before.map(|before| (row, start..end, before)));
-            furthest = Some(furthest.map_or(range, |before| if end > before.1 { range } else { before }));
+            furthest =
+                Some(furthest.map_or(range, |before| if end > before.1 { range } else { before }));
         }
         found.sort_unstable_by_key(|&(row, ..)| row);
         let mut problems = ProblemList::default();
@@ -94,7 +96,12 @@ impl<'a> ListedShard<'a> {
                 "bytes {start}..{end} of `pixels` overlap {first}..{last} of row {other}; rows may \
                  only share identical ranges"
             );
-            problems.add(Problem::error(&self.path, Some(row), Some("offset"), problem));
+            problems.add(Problem::error(
+                &self.path,
+                Some(row),
+                Some("offset"),
+                problem,
+            ));
         }
         problems
     }
@@ -177,7 +184,11 @@ impl<'a> Run<'a> {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.work())).collect();
             workers
                 .into_iter()
-                .flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .flat_map(|worker| {
+                    worker
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })
                 .collect()
         });
         if self.stopped.load(Ordering::Relaxed) {
@@ -224,7 +235,10 @@ impl<'a> Run<'a> {
 
     /// Counts bytes and asks whether to go on.
     fn advance(&self, bytes: u64) -> bool {
-        let mut done = self.bytes_done.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = self
+            .bytes_done
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *done = done.saturating_add(bytes);
         if !(self.progress)(*done) {
             self.stopped.store(true, Ordering::Relaxed);

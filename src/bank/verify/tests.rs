@@ -6,6 +6,8 @@ use super::*;
 use crate::bank::test_banks::{
     category, instance, list_again, row, spoil, write_bank, write_scenes,
 };
+use crate::bank::{CUTOUT_CHANNELS, mip};
+use crate::geometry::Size;
 
 fn run(directory: &Path) -> VerifyReport {
     let one = verify(directory, NonZero::new(1), &|_| true).unwrap();
@@ -17,12 +19,20 @@ fn run(directory: &Path) -> VerifyReport {
 fn lines(report: &VerifyReport) -> Vec<String> {
     let path = |problem: &Problem| format!("{}/", problem.shard.parent().unwrap().display());
     let problems = report.problems.iter();
-    problems.map(|p| p.to_string().replace(&path(p), "")).collect()
+    problems
+        .map(|p| p.to_string().replace(&path(p), ""))
+        .collect()
 }
 
 fn bank(directory: &Path) {
-    let rows = (0..40).map(|index| row(3 + index % 9, 1 + i64::from(index % 2), 5)).collect();
-    write_bank(directory, &[category(1, "a"), category(2, "b")], &[rows, vec![row(8, 1, 1)], vec![]]);
+    let rows = (0..40)
+        .map(|index| row(3 + index % 9, 1 + i64::from(index % 2), 5))
+        .collect();
+    write_bank(
+        directory,
+        &[category(1, "a"), category(2, "b")],
+        &[rows, vec![row(8, 1, 1)], vec![]],
+    );
 }
 
 #[test]
@@ -62,6 +72,10 @@ fn damage_without_a_new_checksum_names_checksum_and_row() {
     );
 }
 
+fn chain_bytes(side: u32) -> u64 {
+    mip::chain_bytes(Size::new(side, side).unwrap(), CUTOUT_CHANNELS) as u64
+}
+
 #[test]
 fn every_column_of_a_cutout_is_compared() {
     let folder = tempfile::tempdir().unwrap();
@@ -70,9 +84,9 @@ fn every_column_of_a_cutout_is_compared() {
     spoil(folder.path(), "area", 4 * 2, &8u32.to_le_bytes());
     spoil(folder.path(), "box", 8 * 3, &[0, 0]);
     spoil(folder.path(), "score", 4 * 4, &f32::INFINITY.to_le_bytes());
-    // Row 9 begins one texel into row 8's chain.
-    let nine: usize = (3..12).map(|s| crate::bank::mip::chain_bytes(crate::geometry::Size::new(s, s).unwrap(), 4)).sum();
-    let into_eight = (nine - crate::bank::mip::chain_bytes(crate::geometry::Size::new(11, 11).unwrap(), 4) + 4) as u64;
+    // Row 9 begins one texel into row 8, which has a side of 11.
+    let eight: u64 = (3..11).map(chain_bytes).sum();
+    let into_eight = eight + 4;
     spoil(folder.path(), "offset", 8 * 9, &into_eight.to_le_bytes());
     list_again(folder.path(), Kind::Cutouts);
     let report = run(folder.path());
@@ -85,16 +99,30 @@ fn every_column_of_a_cutout_is_compared() {
     ];
     let lines = lines(&report);
     for (line, expected) in lines.iter().zip(expected) {
-        assert!(line.starts_with(&format!("00000.safetensors, {expected}")), "{line}");
+        assert!(
+            line.starts_with(&format!("00000.safetensors, {expected}")),
+            "{line}"
+        );
     }
-    assert!(lines[4].ends_with("of row 8; rows may only share identical ranges"), "{}", lines[4]);
-    assert!(lines[5..].iter().all(|line| line.contains("row 9")), "{lines:?}");
+    assert!(
+        lines[4].ends_with("of row 8; rows may only share identical ranges"),
+        "{}",
+        lines[4]
+    );
+    assert!(
+        lines[5..].iter().all(|line| line.contains("row 9")),
+        "{lines:?}"
+    );
 }
 
 #[test]
 fn identical_pixel_ranges_may_be_shared() {
     let folder = tempfile::tempdir().unwrap();
-    write_bank(folder.path(), &[category(1, "a")], &[vec![row(5, 1, 1), row(5, 1, 1), row(6, 1, 1)]]);
+    write_bank(
+        folder.path(),
+        &[category(1, "a")],
+        &[vec![row(5, 1, 1), row(5, 1, 1), row(6, 1, 1)]],
+    );
     spoil(folder.path(), "offset", 8, &0u64.to_le_bytes());
     list_again(folder.path(), Kind::Cutouts);
     assert_eq!(lines(&run(folder.path())), [""; 0]);
@@ -111,8 +139,16 @@ fn shards_that_do_not_open_do_not_hide_the_others() {
     let report = run(folder.path());
     let lines = lines(&report);
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].starts_with("00000.safetensors: the file has "), "{}", lines[0]);
-    assert!(lines[1].starts_with("00001.safetensors: cannot be read: "), "{}", lines[1]);
+    assert!(
+        lines[0].starts_with("00000.safetensors: the file has "),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines[1].starts_with("00001.safetensors: cannot be read: "),
+        "{}",
+        lines[1]
+    );
     assert_eq!((report.rows, report.errors), (0, 2));
 }
 
@@ -123,8 +159,14 @@ fn more_problems_than_are_listed_are_counted() {
     write_bank(folder.path(), &[category(1, "a")], &[rows]);
     let report = run(folder.path());
     assert_eq!(report.problems.len(), PROBLEMS_PER_SHARD);
-    assert_eq!((report.errors, report.not_listed()), (PROBLEMS_PER_SHARD as u64 + 50, 50));
-    assert_eq!(report.problems[PROBLEMS_PER_SHARD - 1].row, Some(PROBLEMS_PER_SHARD as u64 - 1));
+    assert_eq!(
+        (report.errors, report.not_listed()),
+        (PROBLEMS_PER_SHARD as u64 + 50, 50)
+    );
+    assert_eq!(
+        report.problems[PROBLEMS_PER_SHARD - 1].row,
+        Some(PROBLEMS_PER_SHARD as u64 - 1)
+    );
 }
 
 #[test]
@@ -134,7 +176,12 @@ fn scenes_are_compared_too() {
     loose.mask = vec![0b0111_0111];
     let mut empty = instance(1, [2, 2, 3, 3], 0);
     empty.mask = vec![0, 0];
-    let instances = [instance(1, [1, 1, 5, 4], 1), loose, empty, instance(5, [0, 0, 1, 1], 0)];
+    let instances = [
+        instance(1, [1, 1, 5, 4], 1),
+        loose,
+        empty,
+        instance(5, [0, 0, 1, 1], 0),
+    ];
     write_scenes(folder.path(), &[category(1, "a")], &[9], &instances);
     spoil(folder.path(), "pixels", 9 * 9 * 3, &[0, 1, 2]);
     list_again(folder.path(), Kind::Scenes);
@@ -162,7 +209,11 @@ fn a_jpeg_that_does_not_decode_is_named() {
     list_again(folder.path(), Kind::Scenes);
     let lines = lines(&run(folder.path()));
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].contains("row 0, column `pixels`: no valid JPEG"), "{}", lines[0]);
+    assert!(
+        lines[0].contains("row 0, column `pixels`: no valid JPEG"),
+        "{}",
+        lines[0]
+    );
 }
 
 #[test]
@@ -182,8 +233,30 @@ fn a_wrong_manifest_and_a_wish_to_stop_are_errors() {
         assert!(matches!(stopped, BankError::Stopped), "{stopped}");
     }
     let path = folder.path().join(MANIFEST_FILE);
-    let text = fs::read_to_string(&path).unwrap().replace("\"version\": 1", "\"version\": 2");
+    let text = fs::read_to_string(&path)
+        .unwrap()
+        .replace("\"version\": 1", "\"version\": 2");
     fs::write(&path, text).unwrap();
     let version = verify(folder.path(), None, &|_| true).unwrap_err();
     assert!(version.to_string().contains("version"), "{version}");
+}
+
+#[test]
+fn no_changed_byte_goes_unseen() {
+    let folder = tempfile::tempdir().unwrap();
+    write_bank(
+        folder.path(),
+        &[category(1, "a")],
+        &[vec![row(5, 1, 1), row(6, 1, 2)]],
+    );
+    let path = folder.path().join("00000.safetensors");
+    let whole = fs::read(&path).unwrap();
+    // All of the header's length, then some of everything.
+    for at in (0..8).chain((8..whole.len()).step_by(13)) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        fs::write(&path, bytes).unwrap();
+        let report = verify(folder.path(), NonZero::new(1), &|_| true).unwrap();
+        assert!(!report.is_sound(), "byte {at}");
+    }
 }

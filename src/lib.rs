@@ -1,13 +1,85 @@
+//! Copy-paste augmentation for instance segmentation, exact to the bit.
+//!
+//! Simple Copy-Paste (arXiv 2012.07177) and X-Paste (arXiv 2212.03863) paste object cutouts onto
+//! training images and correct the masks and boxes of what they cover. This crate does it from
+//! memory-mapped files, a whole batch at a time. It has one idea: **decide first, then execute**.
+//! All randomness ends in a [`plan`], plain data that says what goes where; all floating point ends
+//! in its [encoding](compose::encode); everything after is integer arithmetic that any device
+//! repeats to the bit.
+//!
+//! # The flow
+//!
+//! 1. [`pack`] turns a COCO or LVIS data set into a [`bank::ScenePack`] and a [`bank::CutoutBank`]:
+//!    folders of safetensors shards. [`annotations`] makes the masks as pycocotools makes them;
+//!    [`pack::import`] takes transparent pictures.
+//! 2. [`bank`] opens packs: a memory map and one validity pass. It also verifies, merges, filters
+//!    and counts them.
+//! 3. [`sampler`] draws a [`plan::Plan`] by a recipe. Draws are keyed by seed, epoch and sample, so
+//!    any sample can be drawn by itself, again, anywhere.
+//! 4. [`plan::CheckedPlan`] holds a plan against its packs: every index, every limit, once.
+//! 5. [`compose::Encoded`] is the checked plan as flat arrays of integers.
+//! 6. A [`compose::Backend`] executes it and fills a [`compose::Batch`]: images, masks, boxes,
+//!    labels. [`compose::CpuBackend`] does so over rows, a sample per thread.
+//!
+//! ```no_run
+//! use pastebank::bank::{CutoutBank, ScenePack};
+//! use pastebank::compose::{Backend, Batch, CpuBackend, ElementType, Encoded, OutputSpec};
+//! use pastebank::plan::CheckedPlan;
+//! use pastebank::sampler::{Sampler, XPaste};
+//!
+//! let scenes = ScenePack::open("scenes".as_ref())?;
+//! let bank = CutoutBank::open("bank".as_ref())?;
+//! let sampler = Sampler::new(&scenes, &bank, XPaste::default(), [1024, 1024], 0)?;
+//! let mut backend = CpuBackend::new(None);
+//! let mut batch = Batch::new(OutputSpec {
+//!     element: ElementType::F16,
+//!     ..OutputSpec::default()
+//! });
+//! for step in 0..100 {
+//!     let plan = sampler.plan(16 * step..16 * (step + 1));
+//!     let checked = CheckedPlan::new(&plan, &scenes, &bank)?;
+//!     backend.compose(&Encoded::new(&checked)?, &mut batch)?;
+//!     for index in 0..batch.len() {
+//!         if let Some(sample) = batch.sample(index) {
+//!             println!("{} boxes in image {}", sample.boxes.len(), sample.image_id);
+//!         }
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! All are on by default and need nothing but a stable Rust toolchain.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `cli` | the `pastebank` binary; needs the three below |
+//! | `pack` | reading annotations, packing, importing |
+//! | `view` | overlays and contact sheets |
+//! | `demo` | the data set that `pastebank demo` draws |
+//! | `candle` | batches as candle tensors |
+//!
+//! `unsafe` is denied but for the one call in [`bank::map`].
+
 #![deny(unsafe_code)]
+#![warn(missing_docs)]
+
 pub mod annotations;
 pub mod bank;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod compose;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod geometry;
+#[cfg(feature = "pack")]
+pub mod pack;
 pub mod plan;
 pub mod render;
 pub mod sampler;
-#[cfg(feature = "pack")]
-pub mod pack;
+#[cfg(feature = "view")]
+pub mod view;
 
 /// What a panic that was caught or joined said.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
@@ -16,9 +88,3 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or("no message")
         .to_owned()
 }
-#[cfg(feature = "demo")]
-pub mod demo;
-#[cfg(feature = "view")]
-pub mod view;
-#[cfg(feature = "cli")]
-pub mod cli;

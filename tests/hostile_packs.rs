@@ -917,50 +917,62 @@ fn manifests_of_another_format_version_or_kind_are_refused() {
     assert_names(&error, "manifest.json", &[]);
 }
 
+/// A place in the manifest, a value that does not belong there, and what the error says.
+const WRONG_VALUES: [(&str, &str, &str); 11] = [
+    ("/shards", "{}", "`shards`: invalid type: map"),
+    ("/shards/0", "{}", "`shards[0]`: missing field `file`"),
+    (
+        "/shards/0/file",
+        "5",
+        "`shards[0].file`: invalid type: integer `5`",
+    ),
+    (
+        "/shards/0/rows",
+        "-1",
+        "`shards[0].rows`: invalid value: integer `-1`",
+    ),
+    (
+        "/shards/0/rows",
+        "6.5",
+        "`shards[0].rows`: invalid type: floating point `6.5`",
+    ),
+    (
+        "/shards/0/bytes",
+        "\"7\"",
+        "`shards[0].bytes`: invalid type: string \"7\"",
+    ),
+    (
+        "/shards/0/xxh3",
+        "null",
+        "`shards[0].xxh3`: invalid type: null",
+    ),
+    (
+        "/categories",
+        "true",
+        "`categories`: invalid type: boolean `true`",
+    ),
+    (
+        "/categories/2",
+        "{\"id\": 1}",
+        "`categories[2]`: missing field `name`",
+    ),
+    (
+        "/categories/1/id",
+        "1.5",
+        "`categories[1].id`: invalid type: floating point `1.5`",
+    ),
+    (
+        "/statistics",
+        "[{\"category_id\": 1}]",
+        "`statistics[0]`: missing field",
+    ),
+];
+
 #[test]
 fn values_of_another_type_name_their_place() {
     let pack = Pack::new(Kind::Cutouts);
-    for (pointer, value, place) in [
-        ("/shards", json!({}), "`shards`: invalid type"),
-        ("/shards/0/file", json!(5), "`shards[0].file`: invalid type"),
-        (
-            "/shards/0/rows",
-            json!(-1),
-            "`shards[0].rows`: invalid value: integer `-1`",
-        ),
-        (
-            "/shards/0/rows",
-            json!(6.0),
-            "`shards[0].rows`: invalid type: floating point `6.0`",
-        ),
-        (
-            "/shards/0/bytes",
-            json!("7"),
-            "`shards[0].bytes`: invalid type: string \"7\"",
-        ),
-        (
-            "/shards/0/xxh3",
-            json!(null),
-            "`shards[0].xxh3`: invalid type: null",
-        ),
-        ("/shards/0", json!({}), "`shards[0]`: missing field `file`"),
-        ("/categories", json!("x"), "`categories`: invalid type"),
-        (
-            "/categories/2",
-            json!({"id": 1}),
-            "`categories[2]`: missing field `name`",
-        ),
-        (
-            "/categories/1/id",
-            json!(1.5),
-            "`categories[1].id`: invalid type",
-        ),
-        (
-            "/statistics",
-            json!([{"category_id": 1}]),
-            "`statistics[0]`: missing field",
-        ),
-    ] {
+    for (pointer, value, place) in WRONG_VALUES {
+        let value = serde_json::from_str(value).unwrap();
         let text = changed(&pack.manifest, pointer, value);
         pack.refuses_manifest(text, &["manifest.json: ", place]);
     }

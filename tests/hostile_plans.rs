@@ -290,54 +290,35 @@ fn layers_past_their_number_are_refused() {
 /// A pack of one 1x1 scene with that many instances of its one pixel.
 fn crowded_pack(instances: usize) -> (TempDir, ScenePack) {
     let folder = tempfile::tempdir().unwrap();
-    let one = |dtype, bytes: Vec<u8>| (dtype, vec![1], bytes);
-    let number = |value: u64| value.to_le_bytes().to_vec();
-    let columns: Vec<(&'static str, (Dtype, Vec<usize>, Vec<u8>))> = vec![
-        ("size", (Dtype::U16, vec![1, 2], vec![1, 0, 1, 0])),
-        ("image", one(Dtype::I64, number(7))),
-        ("encoding", one(Dtype::U8, vec![0])),
-        ("offset", one(Dtype::U64, number(0))),
-        ("length", one(Dtype::U64, number(3))),
-        ("pixels", (Dtype::U8, vec![3], vec![9, 9, 9])),
-        (
-            "instance_start",
-            (
-                Dtype::U64,
-                vec![2],
-                [number(0), number(instances as u64)].concat(),
-            ),
-        ),
-        (
-            "instance_category",
-            (Dtype::I64, vec![instances], vec![0; 8 * instances]),
-        ),
-        (
-            "instance_annotation",
-            (Dtype::I64, vec![instances], vec![0; 8 * instances]),
-        ),
-        (
-            "instance_iscrowd",
-            (Dtype::U8, vec![instances], vec![0; instances]),
-        ),
+    let numbers = |values: &[u64]| -> Vec<u8> {
+        let bytes = values.iter().map(|value| value.to_le_bytes());
+        bytes.flatten().collect()
+    };
+    let zeros = |bytes: usize| vec![0; bytes * instances];
+    let boxes = [0, 0, 1, 1].map(i32::to_le_bytes).concat();
+    let starts = numbers(&[0, instances as u64]);
+    let list = vec![instances];
+    let columns = vec![
+        ("size", Dtype::U16, vec![1, 2], vec![1, 0, 1, 0]),
+        ("image", Dtype::I64, vec![1], numbers(&[7])),
+        ("encoding", Dtype::U8, vec![1], vec![0]),
+        ("offset", Dtype::U64, vec![1], numbers(&[0])),
+        ("length", Dtype::U64, vec![1], numbers(&[3])),
+        ("pixels", Dtype::U8, vec![3], vec![9; 3]),
+        ("instance_start", Dtype::U64, vec![2], starts),
+        ("instance_category", Dtype::I64, list.clone(), zeros(8)),
+        ("instance_annotation", Dtype::I64, list.clone(), zeros(8)),
+        ("instance_iscrowd", Dtype::U8, list.clone(), zeros(1)),
         (
             "instance_box",
-            (
-                Dtype::I32,
-                vec![instances, 4],
-                [[0u8; 8], [1, 0, 0, 0, 1, 0, 0, 0]]
-                    .concat()
-                    .repeat(instances),
-            ),
+            Dtype::I32,
+            vec![instances, 4],
+            boxes.repeat(instances),
         ),
-        (
-            "mask_offset",
-            (Dtype::U64, vec![instances], vec![0; 8 * instances]),
-        ),
-        ("mask_bits", one(Dtype::U8, vec![1])),
+        ("mask_offset", Dtype::U64, list, zeros(8)),
+        ("mask_bits", Dtype::U8, vec![1], vec![1]),
     ];
-    let columns = columns.into_iter();
-    let columns = columns.map(|(name, (dtype, shape, bytes))| (name, dtype, shape, bytes));
-    write_pack(folder.path(), "scenes", vec![(1, columns.collect())]);
+    write_pack(folder.path(), "scenes", vec![(1, columns)]);
     let pack = ScenePack::open(folder.path()).unwrap();
     (folder, pack)
 }
@@ -476,7 +457,7 @@ fn place_of(pointer: &str) -> String {
         ["samples", sample, "layers", layer, ..] => format!("sample {sample}, layer {layer}, `"),
         ["samples", sample, ..] => format!("sample {sample}, `"),
         [first, ..] => format!("`{first}"),
-        [] => "`plan`".to_owned(),
+        [] => "`".to_owned(),
     }
 }
 
@@ -559,54 +540,57 @@ fn lists_of_another_length_are_refused() {
     );
 }
 
+/// A part of the valid plan's text, one of its numbers replaced, and what the error says.
+const WRONG_NUMBERS: [(&str, &str, &str, &str); 8] = [
+    (
+        "\"angle\":12.5",
+        "\"angle\":1e999",
+        "sample 0, layer 0, `angle`",
+        "out of range",
+    ),
+    (
+        "\"angle\":12.5",
+        "\"angle\":NaN",
+        "sample 0, layer 0, `angle`",
+        "expected value",
+    ),
+    (
+        "\"sigma\":2.0",
+        "\"sigma\":-1e999",
+        "sample 1, layer 1, `blend",
+        "out of range",
+    ),
+    (
+        "[32,24]",
+        "[32,4294967296]",
+        "`canvas[1]`",
+        "integer `4294967296`",
+    ),
+    (
+        "[32,24]",
+        "[32,18446744073709551616]",
+        "`canvas[1]`",
+        "`1.8446744073709552e+19`",
+    ),
+    (
+        "\"cutout\":2",
+        "\"cutout\":-4",
+        "sample 1, layer 0, `cutout`",
+        "integer `-4`",
+    ),
+    (
+        "[3,-2]",
+        "[2147483648,-2]",
+        "sample 0, layer 0, `offset[0]`",
+        "integer `2147483648`",
+    ),
+    ("[1,2,3]", "[1,256,3]", "`pad[1]`", "integer `256`"),
+];
+
 #[test]
 fn numbers_that_no_type_holds_are_refused() {
     let text = valid_plan().to_string();
-    for (from, to, place, piece) in [
-        (
-            "\"angle\":12.5",
-            "\"angle\":1e999",
-            "sample 0, layer 0, `angle",
-            "out of range",
-        ),
-        (
-            "\"angle\":12.5",
-            "\"angle\":NaN",
-            "sample 0, layer 0, `angle",
-            "expected value",
-        ),
-        (
-            "\"sigma\":2.0",
-            "\"sigma\":-1e999",
-            "sample 1, layer 1, `blend",
-            "out of range",
-        ),
-        (
-            "[32,24]",
-            "[32,4294967296]",
-            "`canvas[1]`",
-            "integer `4294967296`",
-        ),
-        (
-            "[32,24]",
-            "[32,18446744073709551616]",
-            "`canvas[1]`",
-            "1.8446744073709552e+19",
-        ),
-        (
-            "\"cutout\":2",
-            "\"cutout\":-4",
-            "sample 1, layer 0, `cutout`",
-            "integer `-4`",
-        ),
-        (
-            "[3,-2]",
-            "[2147483648,-2]",
-            "sample 0, layer 0, `offset[0]`",
-            "2147483648",
-        ),
-        ("[1,2,3]", "[1,256,3]", "`pad[1]`", "integer `256`"),
-    ] {
+    for (from, to, place, piece) in WRONG_NUMBERS {
         assert!(text.contains(from), "{from} is not in the valid plan");
         refuses_text(&text.replace(from, to), place, &[piece]);
     }
@@ -679,47 +663,53 @@ enum Change {
     Repeat(usize, usize),
 }
 
+/// Limits, their neighbours and the ends of types.
+const EDGES: [i64; 24] = [
+    i64::MIN,
+    -(1 << 31) - 1,
+    -65_537,
+    -65_536,
+    -8193,
+    -1,
+    0,
+    1,
+    2,
+    6,
+    7,
+    30,
+    31,
+    255,
+    256,
+    1024,
+    2048,
+    8192,
+    8193,
+    65_534,
+    65_536,
+    1 << 20,
+    1 << 32,
+    i64::MAX,
+];
+
 fn any_value() -> impl Strategy<Value = Value> {
-    let integers = prop::sample::select(vec![
-        -(1i64 << 31) - 1,
-        -65_537,
-        -65_536,
-        -8193,
-        -1,
-        0,
-        1,
-        2,
-        6,
-        7,
-        30,
-        31,
-        255,
-        256,
-        1000,
-        1024,
-        2048,
-        8192,
-        8193,
-        65_534,
-        65_536,
-        1 << 20,
-        1 << 31,
-        1 << 32,
-        i64::MAX,
-        i64::MIN,
-    ]);
-    let floats = prop::sample::select(vec![0.1, 0.0999, 10.0, 10.01, -0.0, 1e308, -1e-308, 90.0]);
+    let floats = prop::sample::select(vec![0.1, 0.0999, 10.0, 10.01, -0.0, 1e308, 90.0]);
     let words = prop::sample::select(vec!["hard", "soft", "box", "gaussian", "", "\u{0}"]);
+    let others = [
+        json!(null),
+        json!(true),
+        json!([]),
+        json!({}),
+        json!(u64::MAX),
+    ];
     prop_oneof![
-        6 => integers.prop_map(|value| json!(value)),
-        1 => Just(json!(u64::MAX)),
+        6 => prop::sample::select(EDGES.to_vec()).prop_map(|value| json!(value)),
         1 => any::<i32>().prop_map(|value| json!(value)),
         2 => floats.prop_map(|value| json!(value)),
         1 => any::<f64>().prop_map(|value| json!(value)),
         1 => words.prop_map(|value| json!(value)),
-        1 => prop::sample::select(vec![json!(null), json!(true), json!([]), json!({})]),
+        2 => prop::sample::select(others.to_vec()),
         1 => vec(-9i32..9000, 0..5).prop_map(|values| json!(values)),
-        1 => Just(json!({"box": {"radius": 30}})),
+        1 => (1..32).prop_map(|radius| json!({"box": {"radius": radius}})),
         1 => (0.05..11.0).prop_map(|sigma| json!({"gaussian": {"sigma": sigma}})),
     ]
 }

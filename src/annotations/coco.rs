@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
+use std::hash::Hasher;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, V
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::XxHash3_64;
 
 use super::problems::{Problem, ProblemKind};
 use super::rle::Rle;
@@ -128,7 +129,7 @@ impl DataSet {
         let mut parts = Parts::new(spool);
         let mut reader = HashingReader {
             inner: file,
-            hasher: Xxh3::new(),
+            hasher: XxHash3_64::new(),
         };
         let mut deserializer =
             serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 20, &mut reader));
@@ -140,7 +141,7 @@ impl DataSet {
                 source,
             })?;
         drop(deserializer);
-        let xxh3 = format!("{:016x}", reader.hasher.digest());
+        let xxh3 = format!("{:016x}", reader.hasher.finish());
         parts.finish(xxh3).map_err(read_error)
     }
 
@@ -202,13 +203,13 @@ impl DataSet {
 /// Hashes what passes through.
 struct HashingReader<R> {
     inner: R,
-    hasher: Xxh3,
+    hasher: XxHash3_64,
 }
 
 impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
+        self.hasher.write(&buffer[..read]);
         Ok(read)
     }
 }

@@ -12,6 +12,9 @@ use super::write::replace_file;
 
 /// The name of the file in a pack's folder.
 pub const MANIFEST_FILE: &str = "manifest.json";
+/// The key of a packed pack that holds the settings it was made with. Other writers drop it: what
+/// they make is no longer that pack.
+pub(crate) const PACK_SETTINGS_KEY: &str = "packed";
 const FORMAT: &str = "pastebank";
 const VERSION: u64 = 1;
 

@@ -91,7 +91,7 @@ fn halve_row<const CHANNELS: usize>(top: &[u8], bottom: &[u8], row: &mut [u8]) {
         }
     }
     // An odd width leaves one column, whose right neighbour is clamped to itself.
-    if top.len() % (2 * CHANNELS) != 0 {
+    if !top.len().is_multiple_of(2 * CHANNELS) {
         let last = top.len() - CHANNELS;
         let texel = row.len() - CHANNELS;
         for channel in 0..CHANNELS {

@@ -8,7 +8,7 @@ mod cutouts;
 mod error;
 mod filter;
 mod info;
-mod manifest;
+pub(crate) mod manifest;
 pub mod map;
 mod merge;
 pub mod mip;

@@ -363,10 +363,6 @@ impl ScenePack {
         &self.directory
     }
 
-    pub(crate) fn shards(&self) -> &[SceneShard] {
-        &self.shards
-    }
-
     pub(crate) fn shard_of(&self, index: usize) -> Option<usize> {
         locate(&self.first_rows, index).map(|(shard, _)| shard)
     }

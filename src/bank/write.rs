@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use serde_json::{Map, json};
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use super::cutouts::Cutout;
 use super::error::BankError;
@@ -184,7 +184,10 @@ fn header(pixels: u64, tensors: &[Tensor]) -> io::Result<Vec<u8>> {
 pub(crate) fn hash_file(path: &Path) -> Result<(u64, String), BankError> {
     let file = MappedFile::open(path)?;
     let bytes = file.bytes();
-    Ok((bytes.len() as u64, format!("{:016x}", xxh3_64(bytes))))
+    Ok((
+        bytes.len() as u64,
+        format!("{:016x}", XxHash3_64::oneshot(bytes)),
+    ))
 }
 
 /// A column that grows row by row, kept as the little-endian bytes that go to disk.
@@ -270,10 +273,6 @@ impl CutoutShardWriter {
         self.source_size.u16s(&cutout.source_size);
         self.rows += 1;
         Ok(())
-    }
-
-    pub fn rows(&self) -> usize {
-        self.rows
     }
 
     pub fn bytes(&self) -> u64 {
@@ -431,10 +430,6 @@ impl SceneShardWriter {
             .i32s(&instance.bounding_box.map(|side| side as i32));
         self.mask_offset.u64s(&[self.mask_bits.bytes.len() as u64]);
         self.mask_bits.u8s(&instance.mask);
-    }
-
-    pub fn rows(&self) -> usize {
-        self.rows
     }
 
     pub fn bytes(&self) -> u64 {

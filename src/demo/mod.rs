@@ -72,7 +72,9 @@ pub struct DrawnDataSet {
     pub annotations: PathBuf,
     /// The folder of the images.
     pub images: PathBuf,
+    /// How many images there are.
     pub image_count: usize,
+    /// How many annotations they have together.
     pub annotation_count: usize,
     /// The categories with the numbers of their annotations, the most frequent ones first.
     pub categories: Vec<(String, usize)>,
@@ -81,25 +83,56 @@ pub struct DrawnDataSet {
 /// Why a data set could not be drawn.
 #[derive(Debug, Error)]
 pub enum DrawError {
+    /// The images' sides are out of range.
     #[error(
         "{width} x {height} is no size to draw: the sides must be from {} to {}",
         SIDES.start(),
         SIDES.end()
     )]
-    Size { width: u32, height: u32 },
+    Size {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+    /// More images than file names.
     #[error("{images} images are more than the {MOST_IMAGES} that can be numbered")]
-    Count { images: u32 },
+    Count {
+        /// How many were asked for.
+        images: u32,
+    },
+    /// A folder could not be made.
     #[error("cannot create the folder {}", path.display())]
-    Folder { path: PathBuf, source: io::Error },
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// An image could not be encoded.
     #[error("cannot encode {}", path.display())]
-    Encode { path: PathBuf, source: ImageError },
+    Encode {
+        /// The image's file.
+        path: PathBuf,
+        /// The encoder's error.
+        source: ImageError,
+    },
+    /// The annotations could not be put into JSON.
     #[error("cannot put {} into JSON", path.display())]
     Json {
+        /// The annotation file.
         path: PathBuf,
+        /// The serialiser's error.
         source: serde_json::Error,
     },
+    /// A file could not be written.
     #[error("cannot write {}", path.display())]
-    Write { path: PathBuf, source: io::Error },
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
 }
 
 /// Draws a data set into a folder: `annotations.json`, and `images/000001.jpg` and so on.

@@ -146,7 +146,7 @@ fn check_polygons(annotation: &Value, image: &Value) {
     assert!(annotation["area"].as_f64().unwrap() <= bounds[2] * bounds[3]);
     for polygon in list(annotation, "segmentation") {
         let polygon = numbers(polygon);
-        assert!(polygon.len() >= 6 && polygon.len() % 2 == 0);
+        assert!(polygon.len() >= 6 && polygon.len().is_multiple_of(2));
         for corner in polygon.chunks(2) {
             assert!((0.0..=width.unwrap()).contains(&corner[0]));
             assert!((0.0..=height.unwrap()).contains(&corner[1]));

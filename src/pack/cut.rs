@@ -1,5 +1,7 @@
 //! Cutting one object out of a picture.
 
+use multiversion::multiversion;
+
 use crate::bank::{CUTOUT_CHANNELS, Cutout, SCENE_CHANNELS, mip};
 use crate::geometry::Size;
 
@@ -67,11 +69,7 @@ pub(super) fn cut(
     let cut_stride = cut_size.width() as usize * CUTOUT_CHANNELS;
     for (row, cut_row) in (y0..).zip(chain.chunks_exact_mut(cut_stride)) {
         let start = row as usize * stride + x0 as usize * SCENE_CHANNELS;
-        let row = pixels[start..].as_chunks::<SCENE_CHANNELS>().0;
-        let texels = cut_row.as_chunks_mut::<CUTOUT_CHANNELS>().0;
-        for (texel, &[red, green, blue]) in texels.iter_mut().zip(row) {
-            *texel = [red, green, blue, 0];
-        }
+        add_alpha(&pixels[start..], cut_row);
     }
     mask.for_each_run(|column, rows| {
         let start = (rows.start - y0) as usize * cut_stride + (column - x0) as usize * 4 + 3;
@@ -92,6 +90,15 @@ pub(super) fn cut(
         origin: [x0 as i32, y0 as i32],
         source_size: [size.width() as u16, size.height() as u16],
     })
+}
+
+/// RGB to RGBA with alpha 0, as far as `cut_row` goes.
+#[multiversion(targets = "simd")]
+fn add_alpha(row: &[u8], cut_row: &mut [u8]) {
+    let texels = cut_row.as_chunks_mut::<CUTOUT_CHANNELS>().0;
+    for (texel, &[red, green, blue]) in texels.iter_mut().zip(row.as_chunks().0) {
+        *texel = [red, green, blue, 0];
+    }
 }
 
 /// Bytes that [`cut`] will make of an object with that box, margin and all.

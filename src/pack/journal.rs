@@ -14,8 +14,6 @@ use crate::bank::{BankError, MANIFEST_FILE, ShardEntry, SizeStatistics};
 
 /// The journal's name in an unfinished pack.
 pub(super) const JOURNAL_FILE: &str = "pack-journal.json";
-/// The key of a finished pack's manifest that holds the settings it was made with.
-pub(super) const SETTINGS_KEY: &str = "packed";
 
 /// What decides the output: two runs with equal settings give equal packs.
 pub(super) type Settings = BTreeMap<String, serde_json::Value>;

@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use super::cut::CutoutRow;
 use super::error::PackError;
-use super::journal::{self, Journal, SETTINGS_KEY, Settings, Start};
+use super::journal::{self, Journal, Settings, Start};
 use super::ordered;
 use super::{PackReport, Progress};
 use crate::annotations::problems::{Problem, Problems};
+use crate::bank::manifest::PACK_SETTINGS_KEY;
 use crate::bank::write::{
     CutoutShardWriter, InstanceRow, SceneRow, SceneShardWriter, remove_temporaries, shard_file_name,
 };
@@ -351,7 +352,7 @@ fn write_manifest(
     let settings = output.settings.clone().into_iter().collect();
     manifest
         .other
-        .insert(SETTINGS_KEY.to_owned(), Value::Object(settings));
+        .insert(PACK_SETTINGS_KEY.to_owned(), Value::Object(settings));
     manifest.write(folder)
 }
 

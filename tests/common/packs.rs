@@ -83,6 +83,60 @@ fn bank_shard(draw: &mut ChaCha8Rng, rows: usize) -> Columns {
     ]
 }
 
+/// A bank of so many equal cutouts of 64x64 texels that share one mip chain: as many rows as a
+/// large bank has without its bytes.
+pub fn write_large_bank(directory: &Path, rows: usize, shards: usize) {
+    let texels = chain(vec![255; 64 * 64 * 4], 64, 64, 4);
+    let rows_of = |rows: usize| -> Columns {
+        vec![
+            (
+                "size",
+                Dtype::U16,
+                vec![rows, 2],
+                bytes!(vec![64u16; 2 * rows]),
+            ),
+            ("offset", Dtype::U64, vec![rows], vec![0; 8 * rows]),
+            ("pixels", Dtype::U8, vec![texels.len()], texels.clone()),
+            (
+                "category",
+                Dtype::I64,
+                vec![rows],
+                bytes!((0..rows as i64).map(|row| 1 + row % 3).collect::<Vec<_>>()),
+            ),
+            ("area", Dtype::U32, vec![rows], bytes!(vec![4096u32; rows])),
+            (
+                "box",
+                Dtype::U16,
+                vec![rows, 4],
+                bytes!([0u16, 0, 64, 64].repeat(rows)),
+            ),
+            (
+                "score",
+                Dtype::F32,
+                vec![rows],
+                bytes!(vec![f32::NAN; rows]),
+            ),
+            ("image", Dtype::I64, vec![rows], bytes!(vec![-1i64; rows])),
+            (
+                "annotation",
+                Dtype::I64,
+                vec![rows],
+                bytes!(vec![-1i64; rows]),
+            ),
+            ("origin", Dtype::I32, vec![rows, 2], vec![0; 8 * rows]),
+            (
+                "source_size",
+                Dtype::U16,
+                vec![rows, 2],
+                bytes!(vec![640u16; 2 * rows]),
+            ),
+        ]
+    };
+    let per_shard = rows / shards;
+    let shards = (0..shards).map(|_| (per_shard, rows_of(per_shard)));
+    write_pack(directory, "cutouts", shards.collect());
+}
+
 /// A scene pack of `rows` random scenes over `shards` shards; every fifth one is a JPEG.
 pub fn write_scenes(directory: &Path, draw: &mut ChaCha8Rng, rows: usize, shards: usize) {
     let per_shard = rows.div_ceil(shards);

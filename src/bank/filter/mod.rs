@@ -6,11 +6,8 @@ use serde::Serialize;
 
 use super::cutouts::{Cutout, CutoutBank};
 use super::error::BankError;
-use super::manifest::{Manifest, ShardEntry};
+use super::manifest::{Manifest, PACK_SETTINGS_KEY, ShardEntry};
 use super::write::{CutoutShardWriter, shard_file_name};
-
-/// The key under which packing notes its settings: they do not say how a derived bank was made.
-pub(crate) const PACK_SETTINGS_KEY: &str = "packed";
 
 /// Which cutouts pass: those that break no rule. All bounds are inclusive.
 #[derive(Clone, Debug, Default, PartialEq)]

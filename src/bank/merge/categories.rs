@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::{MergeError, Renumbered};
-use crate::bank::filter::PACK_SETTINGS_KEY;
+use crate::bank::manifest::PACK_SETTINGS_KEY;
 use crate::bank::manifest::{Category, Manifest, SizeStatistics};
 
 /// The categories of all banks so far: no id and no name is in it twice.

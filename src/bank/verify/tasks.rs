@@ -1,12 +1,13 @@
 //! The work of a verification in pieces, and the threads that take them.
 
 use std::collections::HashSet;
+use std::hash::Hasher;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::XxHash3_64;
 
 use super::report::{Problem, ProblemList, problem_of};
 use super::rows::{RowProblems, check_cutout, check_scene};
@@ -265,7 +266,7 @@ impl<'a> Run<'a> {
     }
 
     fn compare_checksum(&self, shard: &ListedShard<'_>, file: &MappedFile) -> Option<String> {
-        let mut hasher = Xxh3::new();
+        let mut hasher = XxHash3_64::new();
         for piece in file.bytes().chunks(BYTES_PER_HASH) {
             if !self.advance(0) {
                 return None;
@@ -273,9 +274,9 @@ impl<'a> Run<'a> {
             if let Err(error) = file.check_length() {
                 return Some(problem_of(error, &shard.path).problem);
             }
-            hasher.update(piece);
+            hasher.write(piece);
         }
-        let found = format!("{:016x}", hasher.digest());
+        let found = format!("{:016x}", hasher.finish());
         let expected = &shard.entry.xxh3;
         (!found.eq_ignore_ascii_case(expected))
             .then(|| format!("the file's XXH3-64 is {found}; the manifest says {expected}"))

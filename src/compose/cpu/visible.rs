@@ -186,17 +186,17 @@ fn include_bits(rect: &mut Rect, y: i32, first_word: usize, words: &[u32]) {
 fn count_word(layers: &mut [Seen], top: &[u16], word: usize, y: i32) -> u32 {
     let x = 32 * word;
     let pixels = &top[x..top.len().min(x + 32)];
-    if let Ok(pixels) = <&[u16; 32]>::try_from(pixels) {
-        if rows::is_uniform(pixels) {
-            return match layers.get_mut(pixels[0] as usize) {
-                Some(seen) => {
-                    seen.area += 32;
-                    seen.rect.include(y, x as i32, x as i32 + 32);
-                    u32::MAX
-                }
-                None => 0,
-            };
-        }
+    if let Ok(pixels) = <&[u16; 32]>::try_from(pixels)
+        && rows::is_uniform(pixels)
+    {
+        return match layers.get_mut(pixels[0] as usize) {
+            Some(seen) => {
+                seen.area += 32;
+                seen.rect.include(y, x as i32, x as i32 + 32);
+                u32::MAX
+            }
+            None => 0,
+        };
     }
     let mut owned = 0;
     for (bit, &layer) in pixels.iter().enumerate() {

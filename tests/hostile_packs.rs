@@ -741,16 +741,16 @@ fn headers_that_lie_about_lengths_are_refused() {
         let valid = pack.shard.bytes();
         let header = pack.shard.header_text().len() as u64;
         for (length, problem) in [
-            (u64::MAX, "header too large"),
-            (u64::MAX - 7, "header too large"),
-            (1 << 62, "header too large"),
-            (100_000_001, "header too large"),
-            (99_999_999, "invalid header length"),
-            (valid.len() as u64 - 7, "invalid header length"),
-            (valid.len() as u64 - 8, "invalid"),
-            (header - 1, "invalid JSON in header"),
-            (header + 1, "invalid"),
-            (0, "invalid JSON in header"),
+            (u64::MAX, "bytes in a file of"),
+            (u64::MAX - 7, "bytes in a file of"),
+            (1 << 62, "bytes in a file of"),
+            (100_000_001, "bytes in a file of"),
+            (99_999_999, "a header of 99999999 bytes in a file of"),
+            (valid.len() as u64 - 7, "bytes in a file of"),
+            (valid.len() as u64 - 8, "line 1 column"),
+            (header - 1, "line 1 column"),
+            (header + 1, "line 1 column"),
+            (0, "line 1 column 0"),
         ] {
             let mut bytes = valid.clone();
             bytes[..8].copy_from_slice(&length.to_le_bytes());
@@ -779,12 +779,12 @@ fn headers_that_are_no_header_are_refused() {
         &deep,
     ] {
         let bytes = join(header, &pack.shard.data);
-        pack.refuses(&bytes, &["no valid safetensors header: ", " in header: "]);
+        pack.refuses(&bytes, &["no valid safetensors header: ", "line 1 column"]);
     }
     let bytes = join(b"{}", &pack.shard.data);
     pack.refuses(
         &bytes,
-        &["header: incomplete metadata, file not fully covered"],
+        &["its tensors have 0 bytes; ", " bytes follow the header"],
     );
     pack.refuses(
         &join(b"{}", b""),
@@ -1127,14 +1127,14 @@ fn truncated_shards_are_refused_at_every_length_class() {
         for length in lengths.into_iter().filter(|&length| length < valid.len()) {
             let problem = match length {
                 0 => "it is empty or no regular file",
-                1..8 => "header too small",
-                _ if length < data => "invalid header length",
-                _ => "incomplete metadata, file not fully covered",
+                1..8 => "fewer than 8 bytes",
+                _ if length < data => "bytes in a file of",
+                _ => "bytes follow the header",
             };
             pack.refuses(&valid[..length], &[problem]);
         }
         let longer = [&valid[..], &[0; 9]].concat();
-        pack.refuses(&longer, &["incomplete metadata, file not fully covered"]);
+        pack.refuses(&longer, &["bytes follow the header"]);
     }
 }
 

@@ -129,11 +129,7 @@ fn instance_difference(
         }
         let mask = &masks[number * pixels..(number + 1) * pixels];
         let differs = |(&a, &b): (&u8, &bool)| (a == 1) != b;
-        if let Some(at) = mask
-            .iter()
-            .zip(&expected_instance.mask)
-            .position(|pair| differs(pair))
-        {
+        if let Some(at) = mask.iter().zip(&expected_instance.mask).position(differs) {
             let (x, y) = (at % expected.width, at / expected.width);
             return Some(format!(
                 "visible: mask of instance {number} at ({x}, {y}) is {}, not {}",
@@ -183,8 +179,8 @@ fn generated_plans_equal_the_reference() {
                 save_failure(packs, &plan, &problem);
             }
             let rle = compose(&packs, &plan, hwc(MaskOutput::Rle), &mut backend);
-            for sample in 0..expected.len() {
-                for instance in 0..expected[sample].instances.len() {
+            for (sample, expected) in expected.iter().enumerate() {
+                for instance in 0..expected.instances.len() {
                     assert_eq!(
                         rle.run_lengths(sample, instance),
                         bits.run_lengths(sample, instance)

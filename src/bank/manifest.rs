@@ -57,7 +57,7 @@ pub struct Manifest {
 }
 
 /// One shard as the manifest lists it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShardEntry {
     /// File name inside the pack's folder.
     pub file: String,
@@ -67,6 +67,9 @@ pub struct ShardEntry {
     pub bytes: u64,
     /// XXH3-64 of the whole file, seed 0, as 16 hexadecimal digits.
     pub xxh3: String,
+    /// All other keys.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 /// A category with all that COCO or LVIS say of it.

@@ -31,14 +31,15 @@ impl MappedFile {
     /// [`BankError`] if it cannot be opened, is no regular file, is empty or cannot be mapped.
     pub fn open(path: &Path) -> Result<MappedFile, BankError> {
         let read = |source| BankError::read(path, source);
-        let file = File::open(path).map_err(read)?;
-        let metadata = file.metadata().map_err(read)?;
+        // Asked before opening: opening a pipe would wait for its other end.
+        let metadata = std::fs::metadata(path).map_err(read)?;
         if !metadata.is_file() || metadata.len() == 0 {
             return Err(BankError::Shard {
                 shard: path.to_owned(),
                 problem: "it is empty or no regular file; a safetensors file was expected".into(),
             });
         }
+        let file = File::open(path).map_err(read)?;
         // SAFETY: the map is read-only and private to this type, which hands out no reference that
         // outlives it. Mapped bytes may change under a reader only if somebody breaks the contract
         // in this module's head: every range is checked against `map.len()`, which is fixed here,

@@ -8,11 +8,15 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
 
 use super::error::BankError;
 use super::manifest::ShardEntry;
 use super::map::MappedFile;
+
+/// The longest header that the format allows.
+const MOST_HEADER_BYTES: usize = 100_000_000;
 
 /// A mapped shard whose header has been checked against the file's length.
 #[derive(Debug)]
@@ -124,9 +128,8 @@ impl Shard {
         }
         let rows = usize::try_from(entry.rows)
             .map_err(|_| shard_error(format!("{} rows are too many", entry.rows)))?;
-        let (header, metadata) = SafeTensors::read_metadata(file.bytes())
-            .map_err(|error| shard_error(format!("no valid safetensors header: {error}")))?;
-        let data = header + 8;
+        let (data, metadata) = read_header(file.bytes())
+            .map_err(|problem| shard_error(format!("no valid safetensors header: {problem}")))?;
         let tensors = metadata
             .tensors()
             .into_iter()
@@ -270,6 +273,30 @@ impl Shard {
             return Err(self.column_error(name, None, problem));
         }
         Ok(tensor)
+    }
+}
+
+/// The start of the data and the tensors, which fill the rest of the file without gaps.
+///
+/// The library's own reader of whole files adds lengths that the file made up without a check, so
+/// only its reader of the header's JSON is used, which does check that tensors follow one another.
+fn read_header(file: &[u8]) -> Result<(usize, Metadata), String> {
+    let length: [u8; 8] = *file.first_chunk().ok_or("fewer than 8 bytes")?;
+    let length = u64::from_le_bytes(length);
+    let data = usize::try_from(length)
+        .ok()
+        .filter(|&length| length <= MOST_HEADER_BYTES)
+        .map(|length| length + 8)
+        .filter(|&data| data <= file.len())
+        .ok_or_else(|| format!("a header of {length} bytes in a file of {}", file.len()))?;
+    let metadata: Metadata =
+        serde_json::from_slice(&file[8..data]).map_err(|error| error.to_string())?;
+    let expected = file.len() - data;
+    match metadata.data_len() {
+        found if found == expected => Ok((data, metadata)),
+        found => Err(format!(
+            "its tensors have {found} bytes; {expected} bytes follow the header"
+        )),
     }
 }
 

@@ -134,6 +134,7 @@ impl ShardFile {
             rows: rows as u64,
             bytes,
             xxh3,
+            other: Map::new(),
         })
     }
 

@@ -58,11 +58,12 @@ impl<'a> CheckedPlan<'a> {
         let [width, height] = plan.canvas;
         let canvas = Size::canvas(width, height)
             .ok_or_else(|| PlanError::new(None, None, "canvas", sides_problem(plan.canvas)))?;
+        // First of all, since what follows reads the mapped files.
+        check_lengths(plan, scenes, bank)?;
         let mut samples = Vec::with_capacity(plan.samples.len());
         for (index, sample) in plan.samples.iter().enumerate() {
             samples.push(check_sample(index, sample, scenes, bank)?);
         }
-        check_lengths(plan, scenes, bank)?;
         Ok(CheckedPlan {
             canvas,
             pad: plan.pad,

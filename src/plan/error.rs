@@ -73,7 +73,12 @@ impl PlanError {
             field = format!("{field}{separator}{segment}");
         }
         if field.is_empty() {
-            field = if layer.is_some() { "layer" } else { "plan" }.to_owned();
+            field = match (sample, layer) {
+                (_, Some(_)) => "layer",
+                (Some(_), None) => "sample",
+                (None, None) => "plan",
+            }
+            .to_owned();
         }
         PlanError::new(sample, layer, field, error)
     }

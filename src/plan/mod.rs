@@ -6,6 +6,7 @@
 
 mod check;
 mod error;
+mod json;
 
 pub use check::{CheckedLayer, CheckedPlan, CheckedSample};
 pub use error::PlanError;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 /// # Ok::<(), pastebank::plan::PlanError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct Plan {
     /// Width and height of every output image, 1..=8192.
     pub canvas: [u32; 2],
@@ -38,7 +39,7 @@ pub struct Plan {
 
 /// Rule 14: which instances stay after occlusion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(remote = "Self", deny_unknown_fields, default)]
 pub struct Keep {
     /// Least visible area in pixels.
     pub min_area: u32,
@@ -46,13 +47,16 @@ pub struct Keep {
     pub min_visible_permille: u32,
     /// Below `min_area` an instance stays all the same if no edge of its box has moved further
     /// than this many pixels.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::not_null"
+    )]
     pub max_box_shift: Option<u32>,
 }
 
 /// One output image: a scene and the layers pasted onto it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct SamplePlan {
     /// The scene below.
     pub scene: ScenePlan,
@@ -62,7 +66,7 @@ pub struct SamplePlan {
 
 /// A scene placed on the canvas.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct ScenePlan {
     /// Index in the scene pack.
     pub index: u64,
@@ -80,7 +84,7 @@ pub struct ScenePlan {
 
 /// A cutout placed on the canvas.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct LayerPlan {
     /// Index in the bank.
     pub cutout: u64,
@@ -103,8 +107,8 @@ pub struct LayerPlan {
 }
 
 /// Rule 9: where the weight of a layer over its background comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Blend {
     /// All or nothing, by the mask.
     #[default]

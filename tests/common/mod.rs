@@ -1,7 +1,7 @@
 //! Small random packs, written with the public safetensors library, and random plans over them.
 
 // Several test binaries include this module, and none of them uses all of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod packs;
 pub mod plans;

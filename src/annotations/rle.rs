@@ -410,25 +410,42 @@ impl Rle {
     ///
     /// [`RleError::BoxOutsideImage`]; `bytes` is unchanged then.
     pub fn fill_bits(&self, box_xywh: [u32; 4], bytes: &mut Vec<u8>) -> Result<(), RleError> {
+        pack_bits(&self.box_plane(box_xywh)?, bytes);
+        Ok(())
+    }
+
+    /// The pixels of the box `box_xywh` (left, top, width, height, in pixels), row after row, one byte of 0 or 1 each.
+    ///
+    /// # Errors
+    ///
+    /// [`RleError::BoxOutsideImage`].
+    pub fn box_plane(&self, box_xywh: [u32; 4]) -> Result<Vec<u8>, RleError> {
         check_box(self.width, self.height, box_xywh)?;
         let [left, top, box_width, box_height] = box_xywh;
-        let columns = left..left + box_width;
+        let (columns, bottom) = (left..left + box_width, top + box_height);
         let stride = box_width as usize;
-        // A byte a pixel first: writing columns into bytes and then packing rows is several times
-        // faster than setting single bits of a row-major plane column by column.
         let mut plane = vec![0u8; stride * box_height as usize];
+        // Only where columns change is noted; then each row takes on the one above. Writing whole columns into rows
+        // would touch a cache line for every pixel.
         self.for_each_run(|x, rows| {
-            let (first, end) = (rows.start.max(top), rows.end.min(top + box_height));
+            let (first, end) = (rows.start.max(top), rows.end.min(bottom));
             if columns.contains(&x) && first < end {
-                let start = (first - top) as usize * stride + (x - left) as usize;
-                let column = plane[start..].iter_mut().step_by(stride);
-                column
-                    .take((end - first) as usize)
-                    .for_each(|pixel| *pixel = 1);
+                let mut change = |row: u32| {
+                    plane[(row - top) as usize * stride + (x - left) as usize] ^= 1;
+                };
+                change(first);
+                if end < bottom {
+                    change(end);
+                }
             }
         });
-        pack_bits(&plane, bytes);
-        Ok(())
+        for start in (stride..plane.len()).step_by(stride.max(1)) {
+            let (above, row) = plane[start - stride..start + stride].split_at_mut(stride);
+            row.iter_mut()
+                .zip(above)
+                .for_each(|(pixel, above)| *pixel ^= *above);
+        }
+        Ok(plane)
     }
 
     /// The runs of ones as ranges of pixel numbers, empty ones left out.
@@ -447,7 +464,7 @@ impl Rle {
 
 /// Appends pixels of 0 or 1, eight to a byte, the first in the lowest bit.
 #[multiversion(targets = "simd")]
-fn pack_bits(pixels: &[u8], bytes: &mut Vec<u8>) {
+pub(crate) fn pack_bits(pixels: &[u8], bytes: &mut Vec<u8>) {
     let (whole, rest) = pixels.as_chunks::<8>();
     let pack = |pixels: &[u8]| {
         let bits = pixels.iter().enumerate();

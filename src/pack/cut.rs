@@ -48,41 +48,67 @@ pub(super) struct Identity {
     pub score: f32,
 }
 
-/// Cuts the pixels of `mask` and `margin` pixels of real context around its box (fewer at the
-/// picture's edge) out of `pixels`, which begin with the RGB rows of a picture of `size`. Alpha is
-/// 255 on the mask and 0 off it. `None` if the mask is empty.
+/// An object's mask: its tight box and the box's pixels.
+pub(super) struct Object {
+    /// x, y, width, height in the picture.
+    pub bounding_box: [u32; 4],
+    /// Pixels of the mask.
+    pub area: u32,
+    /// A byte of 0 or 1 for each pixel of the box, row after row.
+    pub plane: Vec<u8>,
+}
+
+impl Object {
+    /// `None` if the mask is empty.
+    pub fn new(mask: &Rle) -> Option<Object> {
+        let bounding_box = mask.bounding_box()?;
+        Some(Object {
+            bounding_box,
+            // A picture has at most 2^28 pixels.
+            area: mask.area() as u32,
+            plane: mask.box_plane(bounding_box).ok()?,
+        })
+    }
+}
+
+/// Cuts an object and `margin` pixels of real context around its box (fewer at the picture's edge)
+/// out of `pixels`, which begin with the RGB rows of a picture of `size`. Alpha is 255 on the mask
+/// and 0 off it.
 pub(super) fn cut(
     pixels: &[u8],
     size: Size,
-    mask: &Rle,
+    object: &Object,
     margin: u32,
     identity: Identity,
 ) -> Option<CutoutRow> {
-    let [x, y, width, height] = mask.bounding_box()?;
+    let [x, y, width, height] = object.bounding_box;
     let (x0, y0) = (x.saturating_sub(margin), y.saturating_sub(margin));
     let x1 = (x + width).saturating_add(margin).min(size.width());
     let y1 = (y + height).saturating_add(margin).min(size.height());
     let cut_size = Size::new(x1 - x0, y1 - y0)?;
     let mut chain = Vec::with_capacity(mip::chain_bytes(cut_size, CUTOUT_CHANNELS));
-    chain.resize(cut_size.pixels() * CUTOUT_CHANNELS, 0);
     let stride = size.width() as usize * SCENE_CHANNELS;
-    let cut_stride = cut_size.width() as usize * CUTOUT_CHANNELS;
-    for (row, cut_row) in (y0..).zip(chain.chunks_exact_mut(cut_stride)) {
+    let mut cut_row = vec![0; cut_size.width() as usize * CUTOUT_CHANNELS];
+    let mut mask_row = vec![0; cut_size.width() as usize];
+    for row in y0..y1 {
+        let inside = &mut mask_row[(x - x0) as usize..][..width as usize];
+        if (y..y + height).contains(&row) {
+            let start = (row - y) as usize * width as usize;
+            inside.copy_from_slice(&object.plane[start..][..width as usize]);
+        } else {
+            inside.fill(0);
+        }
         let start = row as usize * stride + x0 as usize * SCENE_CHANNELS;
-        add_alpha(&pixels[start..], cut_row);
+        add_alpha(&pixels[start..], &mask_row, &mut cut_row);
+        chain.extend_from_slice(&cut_row);
     }
-    mask.for_each_run(|column, rows| {
-        let start = (rows.start - y0) as usize * cut_stride + (column - x0) as usize * 4 + 3;
-        let alphas = chain[start..].iter_mut().step_by(cut_stride);
-        alphas.take(rows.len()).for_each(|alpha| *alpha = 255);
-    });
     mip::append_chain::<CUTOUT_CHANNELS>(&mut chain, cut_size);
-    // All sides are at most 16384, and the area at most their product.
+    // All sides are at most 16384.
     Some(CutoutRow {
         size: cut_size,
         chain,
         category: identity.category,
-        area: mask.area() as u32,
+        area: object.area,
         bounding_box: [x - x0, y - y0, width, height].map(|side| side as u16),
         score: identity.score,
         image: identity.image,
@@ -92,12 +118,13 @@ pub(super) fn cut(
     })
 }
 
-/// RGB to RGBA with alpha 0, as far as `cut_row` goes.
+/// RGB and a mask of 0 and 1 to RGBA, as far as `cut_row` goes.
 #[multiversion(targets = "simd")]
-fn add_alpha(row: &[u8], cut_row: &mut [u8]) {
+fn add_alpha(row: &[u8], mask: &[u8], cut_row: &mut [u8]) {
     let texels = cut_row.as_chunks_mut::<CUTOUT_CHANNELS>().0;
-    for (texel, &[red, green, blue]) in texels.iter_mut().zip(row.as_chunks().0) {
-        *texel = [red, green, blue, 0];
+    let colours = row.as_chunks::<SCENE_CHANNELS>().0;
+    for ((texel, &[red, green, blue]), &mask) in texels.iter_mut().zip(colours).zip(mask) {
+        *texel = [red, green, blue, 0u8.wrapping_sub(mask)];
     }
 }
 
@@ -123,7 +150,8 @@ mod tests {
             image: 5,
             score: 0.5,
         };
-        let row = cut(&pixels, size, &mask, 1, identity).unwrap();
+        let object = Object::new(&mask).unwrap();
+        let row = cut(&pixels, size, &object, 1, identity).unwrap();
         assert_eq!((row.size.width(), row.size.height()), (3, 3));
         assert_eq!(row.bounding_box, [1, 0, 1, 2]);
         assert_eq!((row.area, row.origin), (2, [0, 0]));

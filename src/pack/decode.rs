@@ -5,9 +5,10 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbaImage};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbaImage};
 
 use crate::annotations::problems::{Problem, ProblemKind};
+use crate::bank::{SCENE_CHANNELS, mip};
 use crate::geometry::{MAX_SOURCE_SIDE, Size};
 
 /// Bytes a pixel takes at most while it is decoded: four channels of 32 bits, twice.
@@ -56,17 +57,37 @@ pub(super) fn photograph(
         }
     };
     let turn = turn && orientation != Orientation::NoTransforms;
-    let mut image = decode(path, decoder)?;
-    if turn {
-        image.apply_orientation(orientation);
-    }
-    let pixels = image.into_rgb8();
-    let size = checked_size(path, pixels.width(), pixels.height())?;
+    let (size, pixels) = if decoder.color_type() == ColorType::Rgb8 && !turn {
+        let size = checked_size(path, stored.0, stored.1)?;
+        (size, decode_in_place(path, decoder, size)?)
+    } else {
+        let mut image = decode(path, decoder)?;
+        if turn {
+            image.apply_orientation(orientation);
+        }
+        let pixels = image.into_rgb8();
+        let size = checked_size(path, pixels.width(), pixels.height())?;
+        (size, pixels.into_raw())
+    };
     Ok(Photograph {
         size,
-        pixels: pixels.into_raw(),
+        pixels,
         jpeg: (format == ImageFormat::Jpeg && !turn).then_some(file),
     })
+}
+
+/// Decodes RGB into memory that has room for the mip chain, which most photographs become.
+fn decode_in_place(
+    path: &Path,
+    decoder: impl ImageDecoder,
+    size: Size,
+) -> Result<Vec<u8>, Problem> {
+    let mut pixels = Vec::with_capacity(mip::chain_bytes(size, SCENE_CHANNELS));
+    pixels.resize(size.pixels() * SCENE_CHANNELS, 0);
+    decoder
+        .read_image(&mut pixels)
+        .map_err(|error| undecodable(path, &error))?;
+    Ok(pixels)
 }
 
 /// Reads a picture with its alpha.

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::annotations::coco::{AnnotationRecord, DataSet, ImageRecord};
 use crate::annotations::problems::{Problem, ProblemKind, Problems};
-use crate::annotations::rle::Rle;
+use crate::annotations::rle::{Rle, pack_bits};
 use crate::bank::write::InstanceRow;
 use crate::bank::{SCENE_CHANNELS, mip};
 use crate::geometry::Size;
@@ -31,7 +31,7 @@ pub use error::PackError;
 pub use import::{ImportOptions, import};
 pub use journal::Counts;
 
-use cut::{CutoutRow, Identity};
+use cut::{CutoutRow, Identity, Object};
 use decode::Photograph;
 use journal::Settings;
 use run::{Output, Prepared, PreparedScene, Sources};
@@ -250,8 +250,8 @@ impl Sources for Photographs<'_> {
         let scene = prepared.scene.as_ref()?;
         let objects = scene.instances.iter().filter(|i| i.iscrowd == 0);
         let instance = objects.clone().nth(cutout)?;
-        let mask = mask_of_row(instance, scene.size)?;
-        self.cut(&scene.pixels, scene.size, &mask, instance, scene.image)
+        let object = object_of_row(instance);
+        self.cut(&scene.pixels, scene.size, &object, instance, scene.image)
     }
 }
 
@@ -297,16 +297,17 @@ impl Photographs<'_> {
         let cut_now = self.options.bank.is_some() && self.cutout_bytes(image) <= CUT_AT_ONCE;
         let mut instances = Vec::with_capacity(masks.len());
         for (annotation, mask) in &masks {
-            let Some(row) = instance_row(annotation, mask) else {
+            let Some(object) = Object::new(mask) else {
                 continue;
             };
+            let row = instance_row(annotation, &object);
             if row.iscrowd == 0 {
                 let [_, _, width, height] = row.bounding_box.map(f64::from);
                 let share = width * height / size.pixels() as f64;
                 prepared.sizes.push((row.category, share.sqrt()));
                 if cut_now {
                     let pixels = &photograph.pixels;
-                    let cutout = self.cut(pixels, size, mask, &row, image.id);
+                    let cutout = self.cut(pixels, size, &object, &row, image.id);
                     prepared.cutouts.extend(cutout);
                 } else if self.options.bank.is_some() {
                     prepared.later += 1;
@@ -354,7 +355,7 @@ impl Photographs<'_> {
         &self,
         pixels: &[u8],
         size: Size,
-        mask: &Rle,
+        object: &Object,
         instance: &InstanceRow,
         image: i64,
     ) -> Option<CutoutRow> {
@@ -364,7 +365,7 @@ impl Photographs<'_> {
             image,
             score: instance.score,
         };
-        cut::cut(pixels, size, mask, self.options.margin, identity)
+        cut::cut(pixels, size, object, self.options.margin, identity)
     }
 
     fn scene(
@@ -432,36 +433,28 @@ fn box_problem(
     })
 }
 
-fn instance_row(annotation: &AnnotationRecord, mask: &Rle) -> Option<InstanceRow> {
-    let bounding_box = mask.bounding_box()?;
-    let mut bits = Vec::new();
-    mask.fill_bits(bounding_box, &mut bits).ok()?;
-    Some(InstanceRow {
+fn instance_row(annotation: &AnnotationRecord, object: &Object) -> InstanceRow {
+    let mut mask = Vec::new();
+    pack_bits(&object.plane, &mut mask);
+    InstanceRow {
         category: annotation.category_id,
         annotation: annotation.id,
         iscrowd: u8::from(annotation.iscrowd),
         score: annotation.score,
-        bounding_box,
-        mask: bits,
-    })
+        bounding_box: object.bounding_box,
+        mask,
+    }
 }
 
-/// The mask that [`instance_row`] stored.
-fn mask_of_row(instance: &InstanceRow, size: Size) -> Option<Rle> {
-    let [_, _, width, height] = instance.bounding_box;
-    let stride = width.div_ceil(32) as usize;
-    let mut words = vec![0u32; stride * height as usize];
-    let bits = 0..width as usize * height as usize;
-    for bit in bits.filter(|bit| instance.mask[bit / 8] >> (bit % 8) & 1 == 1) {
-        let (x, y) = (bit % width as usize, bit / width as usize);
-        words[y * stride + x / 32] |= 1 << (x % 32);
+/// The object that [`instance_row`] stored.
+fn object_of_row(instance: &InstanceRow) -> Object {
+    let [_, _, width, height] = instance.bounding_box.map(|side| side as usize);
+    let plane: Vec<u8> = (0..width * height)
+        .map(|bit| instance.mask[bit / 8] >> (bit % 8) & 1)
+        .collect();
+    Object {
+        bounding_box: instance.bounding_box,
+        area: plane.iter().map(|&pixel| u32::from(pixel)).sum(),
+        plane,
     }
-    Rle::from_box_bits(
-        size.width(),
-        size.height(),
-        instance.bounding_box,
-        stride,
-        &words,
-    )
-    .ok()
 }

@@ -37,7 +37,7 @@ pub(super) fn run<T: Send, E>(
     mut consume: impl FnMut(usize, T) -> Result<(), E>,
 ) -> Result<(), Ended<E>> {
     // Never more pieces under way than these, however small they are.
-    let window = 4 * plan.threads.get();
+    let window = 16 * plan.threads.get();
     let (task_sender, tasks) = channel::bounded::<usize>(window);
     let (result_sender, results) = channel::bounded::<(usize, thread::Result<T>)>(window);
     let mut queue = Queue {

@@ -21,6 +21,8 @@ use crate::geometry::Size;
 
 /// Bytes before the data: the 8 of the header's length and the header, filled up with spaces.
 const HEADER_BYTES: usize = 8192;
+/// Bytes after which a shard in the making is synced.
+const SYNC_BYTES: u64 = 32 << 20;
 /// The ending of files that are not finished.
 const TEMPORARY_ENDING: &str = ".tmp";
 
@@ -83,6 +85,8 @@ struct ShardFile {
     temporary: PathBuf,
     file: BufWriter<File>,
     pixels: u64,
+    /// Bytes of `pixels` that somebody was asked to sync.
+    synced: u64,
 }
 
 /// One tensor to be written behind the pixels.
@@ -104,7 +108,18 @@ impl ShardFile {
             temporary,
             file,
             pixels: 0,
+            synced: 0,
         })
+    }
+
+    /// The file, each time that much has come to it, for a thread that syncs it while more is
+    /// written: the last sync then finds little left to do.
+    fn unsynced(&mut self) -> Option<File> {
+        if self.pixels - self.synced < SYNC_BYTES {
+            return None;
+        }
+        self.synced = self.pixels;
+        self.file.get_ref().try_clone().ok()
     }
 
     /// Appends to the `pixels` blob and returns where the bytes begin in it.
@@ -288,6 +303,11 @@ impl CutoutShardWriter {
         self.file.pixels
     }
 
+    /// See [`ShardFile::unsynced`].
+    pub fn unsynced(&mut self) -> Option<File> {
+        self.file.unsynced()
+    }
+
     pub fn finish(self) -> Result<ShardEntry, BankError> {
         let tensors = vec![
             self.size.tensor("size", Dtype::U16, 2),
@@ -443,6 +463,11 @@ impl SceneShardWriter {
 
     pub fn bytes(&self) -> u64 {
         self.file.pixels + self.mask_bits.bytes.len() as u64
+    }
+
+    /// See [`ShardFile::unsynced`].
+    pub fn unsynced(&mut self) -> Option<File> {
+        self.file.unsynced()
     }
 
     pub fn finish(self) -> Result<ShardEntry, BankError> {

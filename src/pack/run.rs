@@ -1,6 +1,7 @@
 //! The part that packing and importing share: sources prepared in parallel, written in order,
 //! shard after shard.
 
+use std::fs::File;
 use std::num::NonZero;
 use std::path::Path;
 
@@ -139,14 +140,30 @@ struct Full {
     state: Journal,
 }
 
+/// What the sealing thread is given.
+enum Work {
+    /// A shard in the making, to be synced as far as it is.
+    Sync(File),
+    /// Shards to be finished.
+    Seal(Box<Full>),
+}
+
 /// Finishes shards (columns, sync, checksum, rename, journal) while the next ones are written, so
 /// that waiting for the disk holds nobody up. Returns the journal after the last one.
 fn seal(
-    full: &Receiver<Full>,
+    work: &Receiver<Work>,
     mut journal: Journal,
     folders: &[&Path],
 ) -> Result<Journal, BankError> {
-    for full in full {
+    for work in work {
+        let full = match work {
+            Work::Sync(file) => {
+                // Only a head start: the sync that counts comes with sealing, and reports.
+                let _ = file.sync_data();
+                continue;
+            }
+            Work::Seal(full) => *full,
+        };
         let scene_shards = std::mem::take(&mut journal.scene_shards);
         let bank_shards = std::mem::take(&mut journal.bank_shards);
         journal = Journal {
@@ -189,7 +206,7 @@ struct Writer<'a> {
     bank_shards: usize,
     scenes: Option<SceneShardWriter>,
     bank: Option<CutoutShardWriter>,
-    full: Sender<Full>,
+    sealer: Sender<Work>,
 }
 
 impl<'a> Writer<'a> {
@@ -197,7 +214,7 @@ impl<'a> Writer<'a> {
         output: &'a Output<'a>,
         sources: &'a dyn Sources,
         state: Journal,
-        full: Sender<Full>,
+        sealer: Sender<Work>,
     ) -> Writer<'a> {
         Writer {
             output,
@@ -208,7 +225,7 @@ impl<'a> Writer<'a> {
             state,
             scenes: None,
             bank: None,
-            full,
+            sealer,
         }
     }
 
@@ -259,6 +276,7 @@ impl<'a> Writer<'a> {
         if scene_bytes.max(bank_bytes) >= self.output.shard_bytes {
             self.finish_shards()?;
         }
+        self.start_syncing();
         let goes_on = progress(Progress {
             first: self.first_source,
             done: index + 1,
@@ -324,6 +342,16 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Has the shards in the making synced while they grow, if the sealer has nothing to do.
+    fn start_syncing(&mut self) {
+        let scenes = self.scenes.as_mut().and_then(SceneShardWriter::unsynced);
+        let bank = self.bank.as_mut().and_then(CutoutShardWriter::unsynced);
+        for file in scenes.into_iter().chain(bank) {
+            // A busy sealer means that the disk is busy already.
+            let _ = self.sealer.try_send(Work::Sync(file));
+        }
+    }
+
     fn finish_shards(&mut self) -> Result<(), PackError> {
         let full = Full {
             scenes: self.scenes.take(),
@@ -333,7 +361,8 @@ impl<'a> Writer<'a> {
         self.scene_shards += usize::from(full.scenes.is_some());
         self.bank_shards += usize::from(full.bank.is_some());
         // The sealer hangs up only with an error of its own, which is reported in its place.
-        self.full.send(full).map_err(|_| PackError::Stopped)
+        let work = Work::Seal(Box::new(full));
+        self.sealer.send(work).map_err(|_| PackError::Stopped)
     }
 }
 

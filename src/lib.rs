@@ -81,6 +81,11 @@ pub mod sampler;
 #[cfg(feature = "view")]
 pub mod view;
 
+/// The README's examples compile, or the tests say so.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// What a panic that was caught or joined said.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();

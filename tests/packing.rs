@@ -1,4 +1,5 @@
 //! Packing: small data sets made here, and the real ones where a folder with them is named.
+#![cfg(feature = "pack")]
 
 mod common;
 

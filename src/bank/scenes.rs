@@ -8,7 +8,6 @@ use super::error::BankError;
 use super::manifest::{Kind, Manifest, ShardEntry, shard_path};
 use super::mip;
 use super::shard::{Column, Element, ListColumn, Shard, part};
-use super::write::{FILE_NAMES, NEGATIVE_CATEGORIES, NOT_EXHAUSTIVE_CATEGORIES};
 use crate::geometry::Size;
 
 /// Channels of a scene's texels: red, green and blue.
@@ -91,11 +90,24 @@ pub(crate) const ENCODING_RAW: u8 = 0;
 /// The `encoding` of JPEG files.
 pub(crate) const ENCODING_JPEG: u8 = 1;
 
+/// Names of a list's two columns: starts and values.
+type ListNames = (&'static str, &'static str);
+pub(super) const INSTANCES: ListNames = ("instance_start", "instance_category");
+/// Extra column: the image's file name, UTF-8.
+pub(super) const FILE_NAMES: ListNames = ("file_name_start", "file_name");
+/// Extra column, from LVIS: categories known to be absent from the image.
+pub(super) const NEGATIVE_CATEGORIES: ListNames = ("neg_category_ids_start", "neg_category_ids");
+/// Extra column, from LVIS: categories whose instances are not all annotated in the image.
+pub(super) const NOT_EXHAUSTIVE_CATEGORIES: ListNames = (
+    "not_exhaustive_category_ids_start",
+    "not_exhaustive_category_ids",
+);
+
 impl SceneShard {
     pub fn open(path: &Path, entry: &ShardEntry) -> Result<SceneShard, BankError> {
         let shard = Shard::open(path, entry)?;
         let rows = shard.rows();
-        let category: Column<i64, 1> = shard.vector("instance_category")?;
+        let category: Column<i64, 1> = shard.vector(INSTANCES.1)?;
         let instances = category.len();
         let opened = SceneShard {
             size: shard.column("size", rows)?,
@@ -104,7 +116,7 @@ impl SceneShard {
             offset: shard.column("offset", rows)?,
             length: shard.column("length", rows)?,
             pixels: shard.bytes_of("pixels")?,
-            instance_start: shard.starts("instance_start", rows, instances)?,
+            instance_start: shard.starts(INSTANCES.0, rows, instances)?,
             annotation: shard.column("instance_annotation", instances)?,
             iscrowd: shard.column("instance_iscrowd", instances)?,
             bounding_box: shard.column("instance_box", instances)?,

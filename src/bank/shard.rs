@@ -169,7 +169,7 @@ impl Shard {
         &self.file.bytes()[range.clone()]
     }
 
-    /// A column with `N` values a row and `rows` rows; shape [rows] where `N` is 1, else [rows, N].
+    /// A column with `N` values a row and `rows` rows; shape `[rows]` where `N` is 1, else `[rows, N]`.
     pub fn column<T: Element, const N: usize>(
         &self,
         name: &'static str,

@@ -4,6 +4,10 @@
 //! pixels are streamed to the file behind a header of fixed length that is filled in at the end
 //! (safetensors allows trailing spaces), so that memory does not grow with the shard.
 
+mod cutouts;
+#[cfg(any(test, feature = "pack"))]
+mod scenes;
+
 use std::fs::{self, File};
 use std::hash::Hasher;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -13,15 +17,17 @@ use safetensors::Dtype;
 use serde_json::{Map, json};
 use twox_hash::XxHash3_64;
 
-use super::cutouts::Cutout;
 use super::error::BankError;
 use super::manifest::ShardEntry;
-use super::scenes::{ENCODING_JPEG, ENCODING_RAW, ScenePixels};
 use crate::geometry::Size;
+pub(crate) use cutouts::CutoutShardWriter;
+#[cfg(any(test, feature = "pack"))]
+pub(crate) use scenes::{InstanceRow, SceneRow, SceneShardWriter};
 
 /// Bytes before the data: the 8 of the header's length and the header, filled up with spaces.
 const HEADER_BYTES: usize = 8192;
 /// Bytes after which a shard in the making is synced.
+#[cfg(feature = "pack")]
 const SYNC_BYTES: u64 = 32 << 20;
 /// The ending of files that are not finished.
 const TEMPORARY_ENDING: &str = ".tmp";
@@ -41,6 +47,7 @@ pub(crate) fn replace_file(path: &Path, contents: &[u8]) -> Result<(), BankError
 }
 
 /// Removes what interrupted writers left in `directory`.
+#[cfg(feature = "pack")]
 pub(crate) fn remove_temporaries(directory: &Path) -> Result<(), BankError> {
     let error = |source| BankError::write(directory, source);
     for entry in fs::read_dir(directory).map_err(error)? {
@@ -53,6 +60,7 @@ pub(crate) fn remove_temporaries(directory: &Path) -> Result<(), BankError> {
 }
 
 /// Whether a file name is that of an unfinished file of ours.
+#[cfg(feature = "pack")]
 pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(TEMPORARY_ENDING)
 }
@@ -86,6 +94,7 @@ struct ShardFile {
     file: BufWriter<File>,
     pixels: u64,
     /// Bytes of `pixels` that somebody was asked to sync.
+    #[cfg(feature = "pack")]
     synced: u64,
 }
 
@@ -108,12 +117,14 @@ impl ShardFile {
             temporary,
             file,
             pixels: 0,
+            #[cfg(feature = "pack")]
             synced: 0,
         })
     }
 
     /// The file, each time that much has come to it, for a thread that syncs it while more is
     /// written: the last sync then finds little left to do.
+    #[cfg(feature = "pack")]
     fn unsynced(&mut self) -> Option<File> {
         if self.pixels - self.synced < SYNC_BYTES {
             return None;
@@ -231,7 +242,7 @@ macro_rules! push {
 }
 
 impl Rows {
-    push!(u8s: u8, u16s: u16, u32s: u32, u64s: u64, i32s: i32, i64s: i64, f32s: f32);
+    push!(u16s: u16, u32s: u32, u64s: u64, i32s: i32, i64s: i64, f32s: f32);
 
     fn tensor(self, name: &'static str, dtype: Dtype, values_per_row: usize) -> Tensor {
         let values = self.bytes.len() * 8 / dtype.bitsize();
@@ -247,270 +258,6 @@ impl Rows {
         }
     }
 }
-
-/// Writes one shard of a bank.
-pub(crate) struct CutoutShardWriter {
-    file: ShardFile,
-    rows: usize,
-    size: Rows,
-    offset: Rows,
-    category: Rows,
-    area: Rows,
-    bounding_box: Rows,
-    score: Rows,
-    image: Rows,
-    annotation: Rows,
-    origin: Rows,
-    source_size: Rows,
-}
-
-impl CutoutShardWriter {
-    pub fn create(path: &Path) -> Result<CutoutShardWriter, BankError> {
-        Ok(CutoutShardWriter {
-            file: ShardFile::create(path)?,
-            rows: 0,
-            size: Rows::default(),
-            offset: Rows::default(),
-            category: Rows::default(),
-            area: Rows::default(),
-            bounding_box: Rows::default(),
-            score: Rows::default(),
-            image: Rows::default(),
-            annotation: Rows::default(),
-            origin: Rows::default(),
-            source_size: Rows::default(),
-        })
-    }
-
-    /// Appends a row; its `chain` must be the whole mip chain of its `size`.
-    pub fn push(&mut self, cutout: &Cutout<'_>) -> Result<(), BankError> {
-        let offset = self.file.append_pixels(cutout.chain)?;
-        self.size.u16s(&sides(cutout.size));
-        self.offset.u64s(&[offset]);
-        self.category.i64s(&[cutout.category]);
-        self.area.u32s(&[cutout.area]);
-        self.bounding_box.u16s(&cutout.bounding_box);
-        self.score.f32s(&[cutout.score]);
-        self.image.i64s(&[cutout.image]);
-        self.annotation.i64s(&[cutout.annotation]);
-        self.origin.i32s(&cutout.origin);
-        self.source_size.u16s(&cutout.source_size);
-        self.rows += 1;
-        Ok(())
-    }
-
-    pub fn bytes(&self) -> u64 {
-        self.file.pixels
-    }
-
-    /// See [`ShardFile::unsynced`].
-    pub fn unsynced(&mut self) -> Option<File> {
-        self.file.unsynced()
-    }
-
-    pub fn finish(self) -> Result<ShardEntry, BankError> {
-        let tensors = vec![
-            self.size.tensor("size", Dtype::U16, 2),
-            self.offset.tensor("offset", Dtype::U64, 1),
-            self.category.tensor("category", Dtype::I64, 1),
-            self.area.tensor("area", Dtype::U32, 1),
-            self.bounding_box.tensor("box", Dtype::U16, 4),
-            self.score.tensor("score", Dtype::F32, 1),
-            self.image.tensor("image", Dtype::I64, 1),
-            self.annotation.tensor("annotation", Dtype::I64, 1),
-            self.origin.tensor("origin", Dtype::I32, 2),
-            self.source_size.tensor("source_size", Dtype::U16, 2),
-        ];
-        self.file.finish(tensors, self.rows)
-    }
-}
-
-/// One scene to be written.
-pub(crate) struct SceneRow<'a> {
-    pub size: Size,
-    pub image: i64,
-    pub pixels: ScenePixels<'a>,
-    pub instances: &'a [InstanceRow],
-    pub file_name: &'a str,
-    pub negative_categories: &'a [i64],
-    pub not_exhaustive_categories: &'a [i64],
-}
-
-/// One instance of a scene to be written.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct InstanceRow {
-    pub category: i64,
-    pub annotation: i64,
-    pub iscrowd: u8,
-    pub score: f32,
-    /// x, y, width, height.
-    pub bounding_box: [u32; 4],
-    /// The box's bits as the pack stores them.
-    pub mask: Vec<u8>,
-}
-
-/// Lists of different lengths, one a row: `start` has one more entry than there are rows.
-struct ListRows {
-    start: Rows,
-    values: Rows,
-    count: u64,
-}
-
-impl ListRows {
-    fn new() -> ListRows {
-        let mut start = Rows::default();
-        start.u64s(&[0]);
-        ListRows {
-            start,
-            values: Rows::default(),
-            count: 0,
-        }
-    }
-
-    fn end_row(&mut self, added: usize) {
-        self.count += added as u64;
-        self.start.u64s(&[self.count]);
-    }
-
-    fn tensors(self, start: &'static str, values: &'static str, dtype: Dtype) -> [Tensor; 2] {
-        [
-            self.start.tensor(start, Dtype::U64, 1),
-            self.values.tensor(values, dtype, 1),
-        ]
-    }
-}
-
-/// Writes one shard of a scene pack.
-pub(crate) struct SceneShardWriter {
-    file: ShardFile,
-    rows: usize,
-    size: Rows,
-    image: Rows,
-    encoding: Rows,
-    offset: Rows,
-    length: Rows,
-    instance_category: ListRows,
-    instance_annotation: Rows,
-    instance_iscrowd: Rows,
-    instance_score: Rows,
-    instance_box: Rows,
-    mask_offset: Rows,
-    mask_bits: Rows,
-    file_name: ListRows,
-    negative: ListRows,
-    not_exhaustive: ListRows,
-}
-
-impl SceneShardWriter {
-    pub fn create(path: &Path) -> Result<SceneShardWriter, BankError> {
-        Ok(SceneShardWriter {
-            file: ShardFile::create(path)?,
-            rows: 0,
-            size: Rows::default(),
-            image: Rows::default(),
-            encoding: Rows::default(),
-            offset: Rows::default(),
-            length: Rows::default(),
-            instance_category: ListRows::new(),
-            instance_annotation: Rows::default(),
-            instance_iscrowd: Rows::default(),
-            instance_score: Rows::default(),
-            instance_box: Rows::default(),
-            mask_offset: Rows::default(),
-            mask_bits: Rows::default(),
-            file_name: ListRows::new(),
-            negative: ListRows::new(),
-            not_exhaustive: ListRows::new(),
-        })
-    }
-
-    pub fn push(&mut self, scene: &SceneRow<'_>) -> Result<(), BankError> {
-        let (encoding, bytes) = match scene.pixels {
-            ScenePixels::Raw(chain) => (ENCODING_RAW, chain),
-            ScenePixels::Jpeg(file) => (ENCODING_JPEG, file),
-        };
-        let offset = self.file.append_pixels(bytes)?;
-        self.size.u16s(&sides(scene.size));
-        self.image.i64s(&[scene.image]);
-        self.encoding.u8s(&[encoding]);
-        self.offset.u64s(&[offset]);
-        self.length.u64s(&[bytes.len() as u64]);
-        for instance in scene.instances {
-            self.push_instance(instance);
-        }
-        self.instance_category.end_row(scene.instances.len());
-        self.file_name.values.u8s(scene.file_name.as_bytes());
-        self.file_name.end_row(scene.file_name.len());
-        self.negative.values.i64s(scene.negative_categories);
-        self.negative.end_row(scene.negative_categories.len());
-        let not_exhaustive = scene.not_exhaustive_categories;
-        self.not_exhaustive.values.i64s(not_exhaustive);
-        self.not_exhaustive.end_row(not_exhaustive.len());
-        self.rows += 1;
-        Ok(())
-    }
-
-    fn push_instance(&mut self, instance: &InstanceRow) {
-        self.instance_category.values.i64s(&[instance.category]);
-        self.instance_annotation.i64s(&[instance.annotation]);
-        self.instance_iscrowd.u8s(&[instance.iscrowd]);
-        self.instance_score.f32s(&[instance.score]);
-        self.instance_box
-            .i32s(&instance.bounding_box.map(|side| side as i32));
-        self.mask_offset.u64s(&[self.mask_bits.bytes.len() as u64]);
-        self.mask_bits.u8s(&instance.mask);
-    }
-
-    pub fn bytes(&self) -> u64 {
-        self.file.pixels + self.mask_bits.bytes.len() as u64
-    }
-
-    /// See [`ShardFile::unsynced`].
-    pub fn unsynced(&mut self) -> Option<File> {
-        self.file.unsynced()
-    }
-
-    pub fn finish(self) -> Result<ShardEntry, BankError> {
-        let mut tensors = vec![
-            self.size.tensor("size", Dtype::U16, 2),
-            self.image.tensor("image", Dtype::I64, 1),
-            self.encoding.tensor("encoding", Dtype::U8, 1),
-            self.offset.tensor("offset", Dtype::U64, 1),
-            self.length.tensor("length", Dtype::U64, 1),
-            self.instance_annotation
-                .tensor("instance_annotation", Dtype::I64, 1),
-            self.instance_iscrowd
-                .tensor("instance_iscrowd", Dtype::U8, 1),
-            self.instance_score.tensor("instance_score", Dtype::F32, 1),
-            self.instance_box.tensor("instance_box", Dtype::I32, 4),
-            self.mask_offset.tensor("mask_offset", Dtype::U64, 1),
-            self.mask_bits.tensor("mask_bits", Dtype::U8, 1),
-        ];
-        let lists = [
-            (self.instance_category, INSTANCES, Dtype::I64),
-            (self.file_name, FILE_NAMES, Dtype::U8),
-            (self.negative, NEGATIVE_CATEGORIES, Dtype::I64),
-            (self.not_exhaustive, NOT_EXHAUSTIVE_CATEGORIES, Dtype::I64),
-        ];
-        for (list, (start, values), dtype) in lists {
-            tensors.extend(list.tensors(start, values, dtype));
-        }
-        self.file.finish(tensors, self.rows)
-    }
-}
-
-/// Names of a list's two columns: starts and values.
-type ListNames = (&'static str, &'static str);
-const INSTANCES: ListNames = ("instance_start", "instance_category");
-/// Extra column: the image's file name, UTF-8.
-pub(super) const FILE_NAMES: ListNames = ("file_name_start", "file_name");
-/// Extra column, from LVIS: categories known to be absent from the image.
-pub(super) const NEGATIVE_CATEGORIES: ListNames = ("neg_category_ids_start", "neg_category_ids");
-/// Extra column, from LVIS: categories whose instances are not all annotated in the image.
-pub(super) const NOT_EXHAUSTIVE_CATEGORIES: ListNames = (
-    "not_exhaustive_category_ids_start",
-    "not_exhaustive_category_ids",
-);
 
 fn sides(size: Size) -> [u16; 2] {
     // A size's sides are at most 16384.

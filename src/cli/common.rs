@@ -58,23 +58,21 @@ pub(super) fn goes_on() -> bool {
     !INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// A bar with rate and remaining time, silent where standard error is no terminal.
+/// A bar that counts things, with rate and remaining time.
 pub(super) fn progress_bar(total: u64, what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left",
-    );
-    let bar = ProgressBar::new(total).with_message(what);
-    match style {
-        Ok(style) if std::io::stderr().is_terminal() => bar.with_style(style),
-        _ => ProgressBar::hidden(),
-    }
+    let template = "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left";
+    bar(total, what, template)
 }
 
-/// The same for bytes.
+/// A bar that counts bytes.
 pub(super) fn byte_bar(total: u64, what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
-    );
+    let template = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+    bar(total, what, template)
+}
+
+/// Silent where standard error is no terminal.
+fn bar(total: u64, what: &'static str, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
     let bar = ProgressBar::new(total).with_message(what);
     match style {
         Ok(style) if std::io::stderr().is_terminal() => bar.with_style(style),

@@ -108,7 +108,10 @@ pub(super) fn write_sheet(
         ..OutputSpec::default()
     });
     let names = scenes.manifest().names();
-    let title = format!("{} of {} samples", shown.len(), plan.samples.len());
+    let title = match plan.samples.len() {
+        all if all > shown.len() => format!("the first {} of {all} samples", shown.len()),
+        all => format!("{all} samples"),
+    };
     let mut sheet = Sheet::new(&title, 4, (400, 400));
     for &sample in &shown {
         backend.compose_samples(&encoded, &[sample], &mut batch)?;

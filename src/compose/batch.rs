@@ -9,7 +9,7 @@ use crate::geometry::{Rect, Size};
 
 /// A composed batch. Its memory is used again by the next batch that is composed into it.
 ///
-/// Images lie in one array, [batch, 3, height, width] or [batch, height, width, 3]. Instances of
+/// Images lie in one array, `[batch, 3, height, width]` or `[batch, height, width, 3]`. Instances of
 /// all samples lie one after another; [`Batch::sample`] gives those of one.
 #[derive(Debug)]
 pub struct Batch {
@@ -92,26 +92,26 @@ pub(crate) struct SampleTarget<'a> {
 pub struct SampleView<'a> {
     /// Id of the scene's image.
     pub image_id: i64,
-    /// Visible boxes as x0, y0, x1, y1 in pixels, half open: [n, 4].
+    /// Visible boxes as x0, y0, x1, y1 in pixels, half open: `[n, 4]`.
     pub boxes: &'a [[f32; 4]],
-    /// Category ids: [n].
+    /// Category ids: `[n]`.
     pub labels: &'a [i64],
-    /// Visible pixels: [n].
+    /// Visible pixels: `[n]`.
     pub areas: &'a [u32],
-    /// Pixels on the canvas before occlusion: [n].
+    /// Pixels on the canvas before occlusion: `[n]`.
     pub full_areas: &'a [u32],
-    /// Visible share of the pixels before occlusion, 0..=1: [n].
+    /// Visible share of the pixels before occlusion, 0..=1: `[n]`.
     pub visible_fractions: &'a [f32],
-    /// COCO's crowd flags: [n].
+    /// COCO's crowd flags: `[n]`.
     pub iscrowd: &'a [u8],
-    /// Where each instance comes from: [n].
+    /// Where each instance comes from: `[n]`.
     pub sources: &'a [InstanceSource],
-    /// The layer of pasted instances, `None` for those of the scene: [n].
+    /// The layer of pasted instances, `None` for those of the scene: `[n]`.
     pub layers: &'a [Option<u16>],
-    /// Visible masks, [n, height, words]: bit x % 32 of word x / 32 is pixel x. Empty unless the
+    /// Visible masks, `[n, height, words]`: bit x % 32 of word x / 32 is pixel x. Empty unless the
     /// output is [`MaskOutput::Bits`].
     pub mask_bits: &'a [u32],
-    /// Visible masks as COCO run lengths: [n], or empty unless the output is [`MaskOutput::Rle`].
+    /// Visible masks as COCO run lengths: `[n]`, or empty unless the output is [`MaskOutput::Rle`].
     pub run_lengths: &'a [Rle],
 }
 
@@ -229,7 +229,7 @@ impl Batch {
         })
     }
 
-    /// The masks of one sample as bytes of 0 or 1, [n, height, width], appended to `masks`. Does
+    /// The masks of one sample as bytes of 0 or 1, `[n, height, width]`, appended to `masks`. Does
     /// nothing unless the output is [`MaskOutput::Bits`].
     pub fn masks_u8(&self, sample: usize, masks: &mut Vec<u8>) {
         let Some(view) = self.sample(sample) else {

@@ -21,10 +21,10 @@ pub enum ElementType {
 /// Order of the images' dimensions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
-    /// [batch, 3, height, width].
+    /// `[batch, 3, height, width]`.
     #[default]
     Chw,
-    /// [batch, height, width, 3].
+    /// `[batch, height, width, 3]`.
     Hwc,
 }
 

@@ -8,25 +8,25 @@ use super::output::{Layout, MaskOutput};
 /// The instances of one sample as tensors, n of them.
 #[derive(Clone, Debug)]
 pub struct SampleTensors {
-    /// x0, y0, x1, y1 in pixels, half open: f32 [n, 4].
+    /// x0, y0, x1, y1 in pixels, half open: f32 `[n, 4]`.
     pub boxes: Tensor,
-    /// Category ids: i64 [n].
+    /// Category ids: i64 `[n]`.
     pub labels: Tensor,
-    /// Visible pixels: u32 [n].
+    /// Visible pixels: u32 `[n]`.
     pub areas: Tensor,
-    /// Visible shares, 0..=1: f32 [n].
+    /// Visible shares, 0..=1: f32 `[n]`.
     pub visible_fractions: Tensor,
-    /// COCO's crowd flags: u8 [n].
+    /// COCO's crowd flags: u8 `[n]`.
     pub iscrowd: Tensor,
-    /// Masks of 0 and 1: u8 [n, height, width]; `None` unless the batch holds mask bits.
+    /// Masks of 0 and 1: u8 `[n, height, width]`; `None` unless the batch holds mask bits.
     pub masks: Option<Tensor>,
     /// Id of the scene's image.
     pub image_id: i64,
 }
 
 impl Batch {
-    /// The images as a tensor of the batch's element type: [batch, 3, height, width], or
-    /// [batch, height, width, 3] in [`Layout::Hwc`].
+    /// The images as a tensor of the batch's element type: `[batch, 3, height, width]`, or
+    /// `[batch, height, width, 3]` in [`Layout::Hwc`].
     ///
     /// # Errors
     /// Those of candle, such as a device without memory.

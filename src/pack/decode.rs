@@ -30,33 +30,12 @@ pub(super) fn photograph(
     annotated: Option<[u32; 2]>,
     max_pixels: u64,
 ) -> Result<Photograph, Problem> {
-    let name = path.display();
     let file = read(path)?;
     let (mut decoder, format) = decoder(path, &file, max_pixels)?;
     let stored = decoder.dimensions();
     // Orientation that cannot be read is no orientation.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let turned = if swaps_sides(orientation) {
-        (stored.1, stored.0)
-    } else {
-        stored
-    };
-    let turn = match annotated.map(<(u32, u32)>::from) {
-        None => true,
-        Some(size) if size == turned => true,
-        Some(size) if size == stored => false,
-        Some((width, height)) => {
-            let mut text = format!(
-                "{name} has {}x{} pixels; {width}x{height} is annotated",
-                stored.0, stored.1
-            );
-            if turned != stored {
-                text += " and turned by its EXIF orientation it does not fit either";
-            }
-            return Err(Problem::new(ProblemKind::SizeMismatch, text));
-        }
-    };
-    let turn = turn && orientation != Orientation::NoTransforms;
+    let turn = is_turned(path, stored, orientation, annotated)?;
     let (size, pixels) = if decoder.color_type() == ColorType::Rgb8 && !turn {
         let size = checked_size(path, stored.0, stored.1)?;
         (size, decode_in_place(path, decoder, size)?)
@@ -74,6 +53,36 @@ pub(super) fn photograph(
         pixels,
         jpeg: (format == ImageFormat::Jpeg && !turn).then_some(file),
     })
+}
+
+/// Whether the stored picture is to be turned; a problem with both sizes if the annotated one fits
+/// neither way.
+fn is_turned(
+    path: &Path,
+    stored: (u32, u32),
+    orientation: Orientation,
+    annotated: Option<[u32; 2]>,
+) -> Result<bool, Problem> {
+    let turned = match swaps_sides(orientation) {
+        true => (stored.1, stored.0),
+        false => stored,
+    };
+    match annotated.map(<(u32, u32)>::from) {
+        Some(size) if size != turned && size == stored => Ok(false),
+        Some((width, height)) if (width, height) != turned => {
+            let mut text = format!(
+                "{} has {}x{} pixels; {width}x{height} is annotated",
+                path.display(),
+                stored.0,
+                stored.1
+            );
+            if turned != stored {
+                text += " and turned by its EXIF orientation it does not fit either";
+            }
+            Err(Problem::new(ProblemKind::SizeMismatch, text))
+        }
+        _ => Ok(orientation != Orientation::NoTransforms),
+    }
 }
 
 /// Decodes RGB into memory that has room for the mip chain, which most photographs become.

@@ -1,8 +1,8 @@
 //! The CPU back end: the specification's stages over rows, a sample per worker thread.
 //!
-//! Per sample: the scene, then for each layer its [`weights`] and its blend onto the canvas
-//! ([`compose`]); then what is [`visible`], what stays ([`settle`]) and the conversion into the
-//! batch ([`convert`]). Masks are never drawn one by one: a map of the topmost layer per pixel
+//! Per sample: the scene, then for each layer its `weights` and its blend onto the canvas
+//! (`compose`); then what is `visible`, what stays (`settle`) and the conversion into the
+//! batch (`convert`). Masks are never drawn one by one: a map of the topmost layer per pixel
 //! answers for all of them in one pass.
 
 mod compose;

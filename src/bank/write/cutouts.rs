@@ -1,0 +1,90 @@
+//! Writing one shard of a bank.
+
+#[cfg(feature = "pack")]
+use std::fs::File;
+use std::path::Path;
+
+use safetensors::Dtype;
+
+use super::{Rows, ShardFile, sides};
+use crate::bank::Cutout;
+use crate::bank::error::BankError;
+use crate::bank::manifest::ShardEntry;
+
+/// Writes one shard of a bank.
+pub(crate) struct CutoutShardWriter {
+    file: ShardFile,
+    rows: usize,
+    size: Rows,
+    offset: Rows,
+    category: Rows,
+    area: Rows,
+    bounding_box: Rows,
+    score: Rows,
+    image: Rows,
+    annotation: Rows,
+    origin: Rows,
+    source_size: Rows,
+}
+
+impl CutoutShardWriter {
+    pub fn create(path: &Path) -> Result<CutoutShardWriter, BankError> {
+        Ok(CutoutShardWriter {
+            file: ShardFile::create(path)?,
+            rows: 0,
+            size: Rows::default(),
+            offset: Rows::default(),
+            category: Rows::default(),
+            area: Rows::default(),
+            bounding_box: Rows::default(),
+            score: Rows::default(),
+            image: Rows::default(),
+            annotation: Rows::default(),
+            origin: Rows::default(),
+            source_size: Rows::default(),
+        })
+    }
+
+    /// Appends a row; its `chain` must be the whole mip chain of its `size`.
+    pub fn push(&mut self, cutout: &Cutout<'_>) -> Result<(), BankError> {
+        let offset = self.file.append_pixels(cutout.chain)?;
+        self.size.u16s(&sides(cutout.size));
+        self.offset.u64s(&[offset]);
+        self.category.i64s(&[cutout.category]);
+        self.area.u32s(&[cutout.area]);
+        self.bounding_box.u16s(&cutout.bounding_box);
+        self.score.f32s(&[cutout.score]);
+        self.image.i64s(&[cutout.image]);
+        self.annotation.i64s(&[cutout.annotation]);
+        self.origin.i32s(&cutout.origin);
+        self.source_size.u16s(&cutout.source_size);
+        self.rows += 1;
+        Ok(())
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.file.pixels
+    }
+
+    /// See [`ShardFile::unsynced`].
+    #[cfg(feature = "pack")]
+    pub fn unsynced(&mut self) -> Option<File> {
+        self.file.unsynced()
+    }
+
+    pub fn finish(self) -> Result<ShardEntry, BankError> {
+        let tensors = vec![
+            self.size.tensor("size", Dtype::U16, 2),
+            self.offset.tensor("offset", Dtype::U64, 1),
+            self.category.tensor("category", Dtype::I64, 1),
+            self.area.tensor("area", Dtype::U32, 1),
+            self.bounding_box.tensor("box", Dtype::U16, 4),
+            self.score.tensor("score", Dtype::F32, 1),
+            self.image.tensor("image", Dtype::I64, 1),
+            self.annotation.tensor("annotation", Dtype::I64, 1),
+            self.origin.tensor("origin", Dtype::I32, 2),
+            self.source_size.tensor("source_size", Dtype::U16, 2),
+        ];
+        self.file.finish(tensors, self.rows)
+    }
+}

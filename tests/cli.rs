@@ -227,7 +227,7 @@ fn failures_say_file_and_reason_and_exit_with_1() {
         &["bank", "info", "gone"],
         here,
         1,
-        &["gone", "manifest.json", "No such file"],
+        &["gone holds no manifest.json"],
     );
     fs::create_dir(here.join("empty")).unwrap();
     fails(&["bank", "verify", "empty"], here, 1, &["manifest.json"]);

@@ -1014,7 +1014,7 @@ fn manifests_that_are_no_manifest_are_refused() {
     }
     fs::remove_file(pack.path("manifest.json")).unwrap();
     let error = pack.open().unwrap_err().to_string();
-    assert_names(&error, "manifest.json", &["cannot read "]);
+    assert_names(&error, "manifest.json", &["holds no manifest.json"]);
     fs::create_dir(pack.path("manifest.json")).unwrap();
     let error = pack.open().unwrap_err().to_string();
     assert_names(&error, "manifest.json", &["cannot read "]);

@@ -273,6 +273,26 @@ fn as_f64(image: &ImageData) -> Vec<f64> {
 }
 
 #[test]
+fn a_batch_that_failed_is_empty() {
+    let packs = make_packs(3);
+    let mut draw = ChaCha8Rng::seed_from_u64(9);
+    let plan = random_plan(&mut draw, 3, SCENES, CUTOUTS);
+    let mut backend = CpuBackend::new(NonZero::new(2));
+    let mut batch = compose(&packs, &plan, hwc(MaskOutput::Bits), &mut backend);
+    assert_eq!(batch.len(), 3);
+    let plan = Plan::from_json(plan.to_string().as_bytes()).unwrap();
+    let checked = CheckedPlan::new(&plan, &packs.scenes, &packs.bank).unwrap();
+    let encoded = Encoded::new(&checked).unwrap();
+    let error = backend
+        .compose_samples(&encoded, &[2, 7], &mut batch)
+        .unwrap_err();
+    assert_eq!(error.to_string(), "sample 7 was asked for; the plan has 3");
+    assert!(batch.is_empty() && batch.sample(0).is_none() && batch.pixels(0).is_none());
+    backend.compose_samples(&encoded, &[2], &mut batch).unwrap();
+    assert_eq!(batch.len(), 1);
+}
+
+#[test]
 fn golden_examples_are_rendered_exactly() {
     let Some(golden) = common::folder_from_environment("PASTEBANK_GOLDEN", "golden examples")
     else {

@@ -14,6 +14,16 @@ pub enum BankError {
         /// The system's error.
         source: io::Error,
     },
+    /// The folder is no pack.
+    #[error(
+        "{} holds no manifest.json: it is no pack, or one that was not finished (the command that \
+         makes it, given again, finishes it)",
+        folder.display()
+    )]
+    NoManifest {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A file could not be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {

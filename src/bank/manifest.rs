@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -119,7 +120,12 @@ impl Manifest {
     /// a shard by anything but a plain file name.
     pub fn read(directory: &Path, kind: Kind) -> Result<Manifest, BankError> {
         let path = directory.join(MANIFEST_FILE);
-        let text = fs::read(&path).map_err(|source| BankError::read(&path, source))?;
+        let text = fs::read(&path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => BankError::NoManifest {
+                folder: directory.to_owned(),
+            },
+            _ => BankError::read(&path, source),
+        })?;
         let manifest = parse(&path, &text)?;
         manifest.check(&path, kind)?;
         Ok(manifest)

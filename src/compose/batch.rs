@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use super::encode::Encoded;
+use super::error::ComposeError;
 use super::output::{ElementType, MaskOutput, OutputSpec};
 use crate::annotations::rle::Rle;
 use crate::geometry::{Rect, Size};
@@ -194,6 +195,7 @@ impl Batch {
     pub fn pixels(&self, sample: usize) -> Option<&[u8]> {
         let length = 3 * self.canvas.pixels();
         match &self.image {
+            ImageData::U8(_) if sample >= self.len() => None,
             ImageData::U8(values) => values.get(sample * length..(sample + 1) * length),
             _ => None,
         }
@@ -272,16 +274,20 @@ impl Batch {
         words_of(self.canvas.width() as usize) * self.canvas.height() as usize
     }
 
-    /// Makes room for the samples of `encoded` and gives each its place.
+    /// Makes room for the samples of `encoded` and gives each its place. The batch is empty until
+    /// [`Batch::collect`].
     pub(crate) fn prepare(
         &mut self,
         encoded: &Encoded<'_>,
         samples: &[usize],
-    ) -> Vec<SampleTarget<'_>> {
+    ) -> Result<Vec<SampleTarget<'_>>, ComposeError> {
+        self.clear();
+        let count = encoded.samples.len();
+        if let Some(&sample) = samples.iter().find(|&&sample| sample >= count) {
+            return Err(ComposeError::NoSample { sample, count });
+        }
         let chosen = || samples.iter().map(|&sample| &encoded.samples[sample]);
         self.canvas = encoded.canvas;
-        self.image_ids.clear();
-        self.image_ids.extend(chosen().map(|sample| sample.image));
         self.settled.resize_with(samples.len(), Vec::new);
         self.first_masks.clear();
         self.first_masks.push(0);
@@ -296,7 +302,7 @@ impl Batch {
         } else {
             self.first_masks.resize(samples.len() + 1, 0);
         }
-        self.targets(samples)
+        Ok(self.targets(samples))
     }
 
     fn targets(&mut self, samples: &[usize]) -> Vec<SampleTarget<'_>> {
@@ -320,8 +326,9 @@ impl Batch {
             .collect()
     }
 
-    /// Gathers what stayed of all samples into the batch's columns.
-    pub(crate) fn collect(&mut self) {
+    /// Forgets all samples but keeps the memory.
+    fn clear(&mut self) {
+        self.image_ids.clear();
         self.boxes.clear();
         self.labels.clear();
         self.areas.clear();
@@ -333,6 +340,12 @@ impl Batch {
         self.run_lengths.clear();
         self.first_instances.clear();
         self.first_instances.push(0);
+    }
+
+    /// Gathers what stayed of all prepared samples into the batch's columns.
+    pub(crate) fn collect(&mut self, encoded: &Encoded<'_>, samples: &[usize]) {
+        let images = samples.iter().map(|&sample| encoded.samples[sample].image);
+        self.image_ids.extend(images);
         for settled in &mut self.settled {
             for instance in settled.drain(..) {
                 let Rect { x0, y0, x1, y1 } = instance.rect;

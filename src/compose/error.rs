@@ -17,6 +17,14 @@ pub enum ComposeError {
         /// What the decoder said, or both sizes.
         problem: String,
     },
+    /// A sample was asked for that the plan does not have.
+    #[error("sample {sample} was asked for; the plan has {count}")]
+    NoSample {
+        /// The position that was asked for.
+        sample: usize,
+        /// Samples in the encoded plan.
+        count: usize,
+    },
     /// The output settings are of no use.
     #[error("output setting `{field}`: {problem}")]
     Output {

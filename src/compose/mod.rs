@@ -28,7 +28,7 @@ pub trait Backend {
     /// [`Encoded::samples`]), in that order, into `batch`, whose former contents are lost.
     ///
     /// # Errors
-    /// [`ComposeError`]; the batch then holds nothing of use.
+    /// [`ComposeError`]; the batch is empty then.
     fn compose_samples(
         &mut self,
         encoded: &Encoded<'_>,
@@ -39,7 +39,7 @@ pub trait Backend {
     /// Composes all samples of `encoded` into `batch`, whose former contents are lost.
     ///
     /// # Errors
-    /// [`ComposeError`]; the batch then holds nothing of use.
+    /// [`ComposeError`]; the batch is empty then.
     fn compose(&mut self, encoded: &Encoded<'_>, batch: &mut Batch) -> Result<(), ComposeError> {
         let samples: Vec<usize> = (0..encoded.samples.len()).collect();
         self.compose_samples(encoded, &samples, batch)

@@ -145,9 +145,15 @@ pub fn pack(
     // The outlines wait on the disk that the packs go to, which has room for them.
     let temporary = options.scenes.as_ref().or(options.bank.as_ref());
     let temporary = temporary.map_or(Path::new("."), PathBuf::as_path);
+    let was_there = temporary.is_dir();
     std::fs::create_dir_all(temporary)
         .map_err(|source| crate::bank::BankError::write(temporary, source))?;
-    let data = DataSet::read(&options.annotations, temporary)?;
+    let data = DataSet::read(&options.annotations, temporary).inspect_err(|_| {
+        if !was_there {
+            // The folder was made for nothing.
+            let _ = std::fs::remove_dir(temporary);
+        }
+    })?;
     let photographs = Photographs {
         options,
         data: &data,

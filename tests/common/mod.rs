@@ -6,6 +6,7 @@
 pub mod packs;
 pub mod plans;
 
+use std::io::Write;
 use std::path::PathBuf;
 
 pub use rand::{RngExt, SeedableRng};
@@ -16,7 +17,8 @@ pub fn folder_from_environment(variable: &str, test: &str) -> Option<PathBuf> {
     match std::env::var_os(variable) {
         Some(folder) => Some(PathBuf::from(folder)),
         None => {
-            println!("SKIPPED {test}: {variable} is not set");
+            // Written past the test runner's capture, which shows only what failed.
+            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {variable} is not set");
             None
         }
     }

@@ -220,7 +220,7 @@ fn a_jpeg_that_does_not_decode_is_named() {
 fn a_wrong_manifest_and_a_wish_to_stop_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     let missing = verify(folder.path(), None, &|_| true).unwrap_err();
-    assert!(matches!(missing, BankError::Read { .. }), "{missing}");
+    assert!(matches!(missing, BankError::NoManifest { .. }), "{missing}");
     bank(folder.path());
     for after in [0, 3, 5] {
         let calls = Mutex::new(0);

@@ -72,7 +72,7 @@ impl Backend for CpuBackend {
         batch.spec().check()?;
         let tables = Tables::new(batch.spec());
         let layout = batch.spec().layout;
-        let targets = batch.prepare(encoded, samples);
+        let targets = batch.prepare(encoded, samples)?;
         let workers = self.workers.len().min(targets.len());
         let queue: Queue<'_> = Mutex::new(targets.into_iter());
         if workers <= 1 {
@@ -96,7 +96,7 @@ impl Backend for CpuBackend {
             })?;
         }
         drop(queue);
-        batch.collect();
+        batch.collect(encoded, samples);
         Ok(())
     }
 }

@@ -81,6 +81,9 @@ pub mod sampler;
 #[cfg(feature = "view")]
 pub mod view;
 
+/// Threads past this number would only wait for one another.
+pub(crate) const MOST_THREADS: std::num::NonZero<usize> = std::num::NonZero::new(1024).unwrap();
+
 /// The README's examples compile, or the tests say so.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -151,6 +151,9 @@ fn banks_are_shown_verified_merged_and_filtered() {
         here,
     );
     assert!(merged.contains("2 shards linked"), "{merged}");
+    let again = ["bank", "merge", "demo/bank", "few", "--out", "both"];
+    fails(&again, here, 1, &["--force"]);
+    succeeds(&[&again[..], &["--force"]].concat(), here);
     for pack in ["demo/bank", "demo/scenes", "few", "both"] {
         assert!(succeeds(&["bank", "verify", pack], here).contains("0 errors"));
     }
@@ -208,8 +211,12 @@ fn wrong_usage_says_what_and_exits_with_2() {
     fails(&no_images, here, 2, &["--images", "gone"]);
     let only = [&no_images[..], &["--scenes-only", "--bank", "y"]].concat();
     fails(&only, here, 2, &["--scenes-only"]);
-    let threads = [&no_images[..], &["--threads", "0"]].concat();
-    fails(&threads, here, 2, &["--threads"]);
+    for threads in ["0", "1025", "18446744073709551615"] {
+        let flags = [&no_images[..], &["--threads", threads]].concat();
+        fails(&flags, here, 2, &["--threads", "1..=1024"]);
+    }
+    let score = [&no_images[..], &["--min-score", "nan"]].concat();
+    fails(&score, here, 2, &["a finite number"]);
     let cuda = ["--plan", "x", "--out", "y", "--device", "cuda"];
     fails(&with_packs(&["render"], &cuda), here, 2, &["--device"]);
     assert_eq!(
@@ -264,7 +271,9 @@ fn failures_say_file_and_reason_and_exit_with_1() {
     fs::create_dir(here.join("out")).unwrap();
     fs::write(here.join("out/notes.txt"), "mine").unwrap();
     fails(&render, here, 1, &["notes.txt", "--force"]);
+    fs::write(here.join("out/7.png"), "of an earlier plan").unwrap();
     succeeds(&[&render[..], &["--force"]].concat(), here);
+    assert!(!here.join("out/7.png").exists() && here.join("out/notes.txt").exists());
     let category = ["bank", "show", "demo/bank", "--category", "unicorn"];
     fails(&category, here, 2, &["unicorn"]);
     fs::write(here.join("broken.json"), r#"{"images": [}"#).unwrap();

@@ -311,6 +311,34 @@ fn the_output_does_not_depend_on_threads_nor_on_interruptions() {
 }
 
 #[test]
+fn a_shard_that_cannot_be_sealed_ends_the_run() {
+    let data = many_images();
+    let mut options = data.options("out");
+    options.shard_bytes = 20_000;
+    let bank = options.bank.clone().unwrap();
+    let result = pack(&options, |_| {
+        // A folder where the second shard's file should go.
+        fs::create_dir_all(bank.join("00001.safetensors/full")).unwrap();
+        true
+    });
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("00001.safetensors"), "{error}");
+    fs::remove_dir_all(bank.join("00001.safetensors")).unwrap();
+    run(&options);
+    assert!(open(&options).0.len() == 24);
+}
+
+#[test]
+fn a_strict_run_does_not_pass_over_what_an_earlier_one_counted() {
+    let data = broken_data();
+    let mut options = data.options("out");
+    assert!(!run(&options).problems.is_empty());
+    options.strict = true;
+    let error = pack(&options, |_| true).unwrap_err().to_string();
+    assert!(error.contains("--strict"), "{error}");
+}
+
+#[test]
 fn folders_with_something_else_are_refused() {
     let data = many_images();
     let mut options = data.options("out");
@@ -320,9 +348,12 @@ fn folders_with_something_else_are_refused() {
     assert!(error.contains("`margin` was 8, now it is 3"), "{error}");
     options.force = true;
     run(&options);
-    options.scenes = options.bank.clone();
-    let error = pack(&options, |_| true).unwrap_err().to_string();
-    assert!(error.contains("--bank"), "{error}");
+    let bank = options.bank.clone().unwrap();
+    for same in [bank.clone(), bank.join("../bank"), bank.join(".")] {
+        options.scenes = Some(same);
+        let error = pack(&options, |_| true).unwrap_err().to_string();
+        assert!(error.contains("--bank"), "{error}");
+    }
 }
 
 #[test]

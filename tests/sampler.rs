@@ -177,3 +177,19 @@ fn scenes_are_scaled_cropped_and_padded_as_jitter_says() {
     let uniform: Vec<f64> = scales.iter().map(|scale| (scale - 0.1) / 1.9).collect();
     assert!(kolmogorov_smirnov(uniform) < 1.95);
 }
+
+#[test]
+fn packs_that_name_a_category_differently_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (scenes, bank) = packs(folder.path());
+    let mut manifest = bank.manifest().clone();
+    manifest.categories[1].name = "unicorn".to_owned();
+    manifest.write(bank.directory()).unwrap();
+    let bank = CutoutBank::open(bank.directory()).unwrap();
+    let error = Sampler::new(&scenes, &bank, XPaste::default(), CANVAS, 0).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("category 2\" in the scenes and \"unicorn\""),
+        "{text}"
+    );
+}

@@ -10,7 +10,8 @@ use common::{ChaCha8Rng, SeedableRng};
 use half::f16;
 use pastebank::bank::{CutoutBank, ScenePack};
 use pastebank::compose::{
-    Backend, Batch, CpuBackend, ElementType, Encoded, ImageData, Layout, MaskOutput, OutputSpec,
+    Backend, Batch, CpuBackend, ElementType, Encoded, ImageData, InstanceSource, Layout,
+    MaskOutput, OutputSpec,
 };
 use pastebank::plan::{CheckedPlan, Plan};
 
@@ -80,6 +81,21 @@ fn instances_are_those_of_the_slices() {
             assert_eq!(tensors.labels.to_vec1::<i64>().unwrap(), view.labels);
             assert_eq!(tensors.areas.to_vec1::<u32>().unwrap(), view.areas);
             assert_eq!(tensors.iscrowd.to_vec1::<u8>().unwrap(), view.iscrowd);
+            assert_eq!(
+                tensors.full_areas.to_vec1::<u32>().unwrap(),
+                view.full_areas
+            );
+            let pasted = tensors.is_pasted.to_vec1::<u8>().unwrap();
+            let ids = tensors.source_ids.to_vec1::<i64>().unwrap();
+            let layers = tensors.layers.to_vec1::<i64>().unwrap();
+            for (index, source) in view.sources.iter().enumerate() {
+                let layer = view.layers[index].map_or(-1, i64::from);
+                let expected = match *source {
+                    InstanceSource::Annotation(id) => (0, id, layer),
+                    InstanceSource::Cutout(cutout) => (1, cutout as i64, layer),
+                };
+                assert_eq!((pasted[index], ids[index], layers[index]), expected);
+            }
             let masks = tensors.masks.unwrap();
             let canvas = batch.canvas();
             let sides = [canvas.height() as usize, canvas.width() as usize];

@@ -18,7 +18,7 @@ use serde::de::DeserializeSeed;
 use serde_json::{Map, Value};
 use twox_hash::XxHash3_64;
 
-use super::problems::{Problem, ProblemKind};
+use super::problems::{Problem, ProblemKind, Problems};
 use super::rle::Rle;
 use super::segmentation;
 use crate::bank::Category;
@@ -34,7 +34,7 @@ pub struct DataSet {
     /// The file's `info` and `licenses`, if it has them.
     pub other: Map<String, Value>,
     /// What was wrong with ids and keys.
-    pub problems: Vec<Problem>,
+    pub problems: Problems,
     /// XXH3-64 of the whole file, as 16 hexadecimal digits.
     pub xxh3: String,
     /// Sorted by image, else in the file's order.
@@ -236,7 +236,7 @@ impl Parts {
     }
 
     fn finish(mut self, xxh3: String) -> std::io::Result<DataSet> {
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         self.leave_out_duplicates(&mut problems);
         self.leave_out_unknown(&mut problems);
         self.report_crowd_keys(&mut problems);
@@ -269,7 +269,7 @@ impl Parts {
         ids.enumerate().map(|(index, id)| (id, index)).collect()
     }
 
-    fn leave_out_duplicates(&mut self, problems: &mut Vec<Problem>) {
+    fn leave_out_duplicates(&mut self, problems: &mut Problems) {
         let mut seen = HashSet::new();
         self.images.retain(|image| {
             let text = || format!("image {} ({}) comes again", image.id, image.file_name);
@@ -295,7 +295,7 @@ impl Parts {
         });
     }
 
-    fn leave_out_unknown(&mut self, problems: &mut Vec<Problem>) {
+    fn leave_out_unknown(&mut self, problems: &mut Problems) {
         let images: HashSet<i64> = self.images.iter().map(|image| image.id).collect();
         let categories: HashSet<i64> = self.categories.iter().map(|c| c.id).collect();
         self.annotations.retain(|annotation| {
@@ -308,13 +308,13 @@ impl Parts {
                 return true;
             };
             let text = format!("annotation {} is of {what} {id}", annotation.id);
-            problems.push(Problem::new(kind, text));
+            problems.add(Problem::new(kind, text));
             false
         });
     }
 
     /// LVIS has no `iscrowd` at all, which is no problem of a single annotation.
-    fn report_crowd_keys(&self, problems: &mut Vec<Problem>) {
+    fn report_crowd_keys(&self, problems: &mut Problems) {
         let has_crowds = self
             .annotations
             .iter()
@@ -329,7 +329,7 @@ impl Parts {
                 CrowdKey::Missing if has_crowds || !is_lvis => ProblemKind::MissingIscrowd,
                 _ => continue,
             };
-            problems.push(Problem::new(kind, format!("annotation {}", annotation.id)));
+            problems.add(Problem::new(kind, format!("annotation {}", annotation.id)));
         }
     }
 }
@@ -339,11 +339,11 @@ fn first_time(
     id: i64,
     kind: ProblemKind,
     text: impl Fn() -> String,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) -> bool {
     let first = seen.insert(id);
     if !first {
-        problems.push(Problem::new(kind, text()));
+        problems.add(Problem::new(kind, text()));
     }
     first
 }
@@ -405,15 +405,15 @@ mod tests {
         let mask = |annotation| data.mask(&data.images[1], annotation, [3, 2], |_| ());
         assert_eq!(mask(&of_b[0]).unwrap().area(), 2);
         assert_eq!(mask(&of_b[1]).unwrap().area(), 6);
-        let kinds: Vec<_> = data.problems.iter().map(|problem| problem.kind).collect();
+        let kinds: Vec<_> = data.problems.iter().map(|(kind, _)| kind).collect();
         assert_eq!(
             kinds,
             [
                 ProblemKind::DuplicateAnnotationId,
                 ProblemKind::UnknownImage,
                 ProblemKind::UnknownCategory,
-                ProblemKind::MisspeltIscrowd,
                 ProblemKind::MissingIscrowd,
+                ProblemKind::MisspeltIscrowd,
             ]
         );
         assert!(data.categories[0].other.contains_key("synset"));

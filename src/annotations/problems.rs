@@ -132,6 +132,13 @@ impl Problems {
         self.kinds.iter().map(|(&kind, counted)| (kind, counted))
     }
 
+    /// The first example of the first kind.
+    pub fn first(&self) -> Option<Problem> {
+        let (&kind, counted) = self.kinds.first_key_value()?;
+        let text = counted.examples.first()?.clone();
+        Some(Problem { kind, text })
+    }
+
     /// Whether there were none.
     pub fn is_empty(&self) -> bool {
         self.kinds.is_empty()

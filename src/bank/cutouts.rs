@@ -286,6 +286,11 @@ impl CutoutBank {
         locate(&self.first_rows, index).map(|(shard, _)| shard)
     }
 
+    /// Refuses a pack of which a shard has shrunk since it was mapped.
+    pub(crate) fn check_lengths(&self) -> Result<(), BankError> {
+        (0..self.shards.len()).try_for_each(|shard| self.check_shard_length(shard))
+    }
+
     /// Refuses a shard that has shrunk since it was mapped.
     pub(crate) fn check_shard_length(&self, shard: usize) -> Result<(), BankError> {
         self.shards[shard].shard.file().check_length()

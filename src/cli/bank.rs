@@ -8,7 +8,7 @@ use image::RgbaImage;
 
 use super::common::{
     Interrupted, Threads, Usage, byte_bar, bytes, catch_interrupts, goes_on, output_folder,
-    parse_bytes, progress_bar, say,
+    parse_bytes, parse_finite, progress_bar, say,
 };
 use crate::bank::{BankError, Cutout, CutoutBank, Filter, Kind, Manifest, MergeError, ScenePack};
 use crate::view::{Sheet, on_chequerboard};
@@ -138,6 +138,9 @@ pub(super) struct Merge {
     /// Folder to write to.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Replace a pack that is in the output folder.
+    #[arg(long)]
+    force: bool,
 }
 
 impl Merge {
@@ -146,7 +149,7 @@ impl Merge {
         for bank in &self.banks {
             total += Manifest::read(bank, Kind::Cutouts)?.bytes();
         }
-        output_folder(&self.out, false)?;
+        pack_folder(&self.out, self.force)?;
         catch_interrupts()?;
         let bar = byte_bar(total, "merging");
         let progress = |done| {
@@ -195,10 +198,10 @@ pub(super) struct FilterCommand {
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     categories: Vec<String>,
     /// Least score; cutouts without one stay unless --require-score is given.
-    #[arg(long, value_name = "SCORE")]
+    #[arg(long, value_name = "SCORE", value_parser = parse_finite)]
     min_score: Option<f32>,
     /// Greatest score.
-    #[arg(long, value_name = "SCORE")]
+    #[arg(long, value_name = "SCORE", value_parser = parse_finite)]
     max_score: Option<f32>,
     /// Leave out cutouts without a score.
     #[arg(long)]
@@ -218,6 +221,9 @@ pub(super) struct FilterCommand {
     /// Size after which a shard is finished.
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "256M")]
     shard_bytes: u64,
+    /// Replace a pack that is in the output folder.
+    #[arg(long)]
+    force: bool,
 }
 
 impl FilterCommand {
@@ -238,7 +244,7 @@ impl FilterCommand {
             min_side: self.min_side,
             max_side: self.max_side,
         };
-        output_folder(&self.out, false)?;
+        pack_folder(&self.out, self.force)?;
         catch_interrupts()?;
         let bar = progress_bar(bank.len() as u64, "filtering");
         let progress = |done| {
@@ -267,6 +273,15 @@ impl FilterCommand {
             report.shards
         ))
     }
+}
+
+/// Makes the folder of a pack; `force` removes a former one, or what is left of it.
+fn pack_folder(folder: &Path, force: bool) -> Result<()> {
+    output_folder(folder, force)?;
+    if force {
+        crate::pack::remove_former_pack(folder)?;
+    }
+    Ok(())
 }
 
 fn stopped(error: BankError) -> anyhow::Error {
@@ -335,6 +350,7 @@ impl Show {
         if chosen.is_empty() {
             bail!("{} has no such cutouts to show", self.bank.display());
         }
+        bank.check_lengths()?;
         let names = bank.manifest().names();
         let shown = chosen.len().min(self.count as usize);
         let title = format!(

@@ -117,6 +117,21 @@ pub(super) fn parse_canvas(text: &str) -> Result<[u32; 2], String> {
     }
 }
 
+fn parse_threads(text: &str) -> Result<NonZero<usize>, String> {
+    text.parse()
+        .ok()
+        .filter(|&threads| threads <= crate::MOST_THREADS)
+        .ok_or_else(|| "a number in 1..=1024 was expected".to_owned())
+}
+
+/// A number that is neither infinite nor NaN.
+pub(super) fn parse_finite(text: &str) -> Result<f32, String> {
+    text.parse()
+        .ok()
+        .filter(|number: &f32| number.is_finite())
+        .ok_or_else(|| "a finite number was expected".to_owned())
+}
+
 /// A number of bytes, perhaps with k, M, G or T (powers of 1024).
 pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
     let expected = "a number of bytes was expected, such as 256M";
@@ -139,8 +154,8 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
 /// `--threads`: all the machine has unless given.
 #[derive(clap::Args, Clone, Copy)]
 pub(super) struct Threads {
-    /// Worker threads [default: all the machine has].
-    #[arg(long, value_name = "N")]
+    /// Worker threads, at most 1024 [default: all the machine has].
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     pub threads: Option<NonZero<usize>>,
 }
 

@@ -1,14 +1,15 @@
 //! `pastebank pack`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use super::common::{
-    Interrupted, Threads, Usage, bytes, catch_interrupts, goes_on, parse_bytes, progress_bar, say,
+    Interrupted, Threads, Usage, bytes, catch_interrupts, goes_on, parse_bytes, parse_finite,
+    progress_bar, say,
 };
+use crate::bank::write::replace_file;
 use crate::pack::{
     DEFAULT_MARGIN, DEFAULT_MAX_PIXELS, Encoding, PackError, PackOptions, PackReport, Progress,
 };
@@ -40,7 +41,7 @@ pub(super) struct Pack {
     #[arg(long, value_name = "PIXELS", default_value_t = DEFAULT_MARGIN)]
     margin: u32,
     /// Leave out annotations whose score is lower; those without a score stay.
-    #[arg(long, value_name = "SCORE")]
+    #[arg(long, value_name = "SCORE", value_parser = parse_finite)]
     min_score: Option<f32>,
     #[command(flatten)]
     common: PackFlags,
@@ -127,7 +128,7 @@ pub(super) fn with_bar(
 pub(super) fn finish(report: &PackReport, path: Option<&Path>) -> Result<()> {
     if let Some(path) = path {
         let text = serde_json::to_vec_pretty(report)?;
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        replace_file(path, &text)?;
     }
     let counts = &report.counts;
     if report.was_finished {

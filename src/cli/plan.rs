@@ -1,12 +1,17 @@
 //! `pastebank plan`.
 
 use std::io::{BufWriter, Write, stdout};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Serialize, Serializer};
 
 use super::common::{Packs, parse_canvas};
+use crate::bank::write::replace_file_with;
+use crate::plan::Plan;
 use crate::sampler::{Sampler, XPaste};
 
 /// Draw plans and write them as JSON.
@@ -48,18 +53,51 @@ impl PlanCommand {
         };
         let sampler = Sampler::new(&scenes, &bank, recipe, self.canvas, self.seed)?;
         let end = self.first.saturating_add(self.count);
-        let plan = sampler.plan(self.first..end);
+        let plan = Drawn {
+            sampler: &sampler,
+            head: sampler.plan(0..0),
+            samples: self.first..end,
+        };
         match &self.out {
             None => write(stdout().lock(), &plan),
-            Some(path) => {
-                let text = serde_json::to_vec(&plan)?;
-                Ok(crate::bank::write::replace_file(path, &text)?)
-            }
+            Some(path) => replace_file_with(path, |file| write(file, &plan)),
         }
     }
 }
 
-fn write(out: impl Write, plan: &crate::plan::Plan) -> Result<()> {
+/// A plan whose samples are drawn while they are written, so that none waits in memory.
+struct Drawn<'a> {
+    sampler: &'a Sampler<'a>,
+    /// The plan without samples.
+    head: Plan,
+    samples: Range<u64>,
+}
+
+impl Serialize for Drawn<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut plan = serializer.serialize_map(None)?;
+        plan.serialize_entry("canvas", &self.head.canvas)?;
+        plan.serialize_entry("pad", &self.head.pad)?;
+        plan.serialize_entry("keep", &self.head.keep)?;
+        plan.serialize_entry("samples", &Samples(self))?;
+        plan.end()
+    }
+}
+
+struct Samples<'a>(&'a Drawn<'a>);
+
+impl Serialize for Samples<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Without a length: a range may hold more than a list may have.
+        let mut list = serializer.serialize_seq(None)?;
+        for index in self.0.samples.clone() {
+            list.serialize_element(&self.0.sampler.sample(index))?;
+        }
+        list.end()
+    }
+}
+
+fn write(out: impl Write, plan: &Drawn<'_>) -> Result<()> {
     let mut out = BufWriter::new(out);
     serde_json::to_writer(&mut out, plan).map_err(std::io::Error::from)?;
     out.write_all(b"\n")?;

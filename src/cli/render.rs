@@ -14,7 +14,7 @@ use super::common::{
 use crate::bank::{CutoutBank, ScenePack};
 use crate::compose::{Backend, Batch, CpuBackend, Encoded, InstanceSource, Layout, OutputSpec};
 use crate::plan::{CheckedPlan, Plan};
-use crate::render::RenderError;
+use crate::render::{ANNOTATIONS_FILE, RenderError};
 use crate::view::{Sheet, tile_with_overlays};
 
 /// Compose a plan: one PNG per sample and annotations.json.
@@ -34,7 +34,7 @@ pub(super) struct Render {
     /// Also write a contact sheet PNG with masks and boxes drawn (the first 48 samples).
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
-    /// Write into a folder that is not empty.
+    /// Write into a folder that is not empty; an earlier rendering in it is replaced.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -64,6 +64,7 @@ impl Render {
         // A wrong plan is refused before the output folder is touched.
         CheckedPlan::new(&plan, &scenes, &bank).with_context(|| self.plan.display().to_string())?;
         output_folder(&self.out, self.force)?;
+        remove_former_rendering(&self.out)?;
         catch_interrupts()?;
         let bar = progress_bar(plan.samples.len() as u64, "rendering");
         let threads = self.threads.threads;
@@ -89,6 +90,28 @@ impl Render {
         }
         Ok(())
     }
+}
+
+/// Removes what an earlier rendering wrote, the annotations first, so that no picture of one plan
+/// lies beside the annotations of another.
+fn remove_former_rendering(folder: &Path) -> Result<()> {
+    let is_picture = |name: &str| {
+        name.strip_suffix(".png")
+            .is_some_and(|stem| !stem.is_empty() && stem.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name == ANNOTATIONS_FILE || is_picture(&name) {
+            names.push(name);
+        }
+    }
+    names.sort_by_key(|name| name != ANNOTATIONS_FILE);
+    for name in names {
+        let path = folder.join(name);
+        std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Composes the first samples of a plan and draws them with their instances.

@@ -298,19 +298,19 @@ impl Batch {
                 end += (sample.instance_count + sample.layer_count) as usize * words;
                 self.first_masks.push(end);
             }
-            self.mask_bits.resize(end, 0);
+            resize(&mut self.mask_bits, end, "masks")?;
         } else {
             self.first_masks.resize(samples.len() + 1, 0);
         }
-        Ok(self.targets(samples))
+        self.targets(samples)
     }
 
-    fn targets(&mut self, samples: &[usize]) -> Vec<SampleTarget<'_>> {
+    fn targets(&mut self, samples: &[usize]) -> Result<Vec<SampleTarget<'_>>, ComposeError> {
         let pixels = 3 * self.canvas.pixels();
         let mut bits = &mut self.mask_bits[..];
-        let images = self.image.split(samples.len(), pixels);
+        let images = self.image.split(samples.len(), pixels)?;
         let places = images.into_iter().zip(&mut self.settled).enumerate();
-        places
+        let targets = places
             .map(|(index, (image, settled))| {
                 let length = self.first_masks[index + 1] - self.first_masks[index];
                 let (mask_bits, rest) = std::mem::take(&mut bits).split_at_mut(length);
@@ -323,7 +323,8 @@ impl Batch {
                     settled,
                 }
             })
-            .collect()
+            .collect();
+        Ok(targets)
     }
 
     /// Forgets all samples but keeps the memory.
@@ -368,28 +369,48 @@ impl Batch {
 
 impl ImageData {
     /// Resizes to `samples` images of `length` values and splits into them.
-    fn split(&mut self, samples: usize, length: usize) -> Vec<ImageSlice<'_>> {
+    fn split(
+        &mut self,
+        samples: usize,
+        length: usize,
+    ) -> Result<Vec<ImageSlice<'_>>, ComposeError> {
         fn chunks<T: Clone + Default>(
             values: &mut Vec<T>,
             samples: usize,
             length: usize,
-        ) -> std::slice::ChunksExactMut<'_, T> {
-            values.resize(samples * length, T::default());
-            values.chunks_exact_mut(length)
+        ) -> Result<std::slice::ChunksExactMut<'_, T>, ComposeError> {
+            resize(values, samples.saturating_mul(length), "images")?;
+            Ok(values.chunks_exact_mut(length))
         }
-        match self {
-            ImageData::U8(values) => chunks(values, samples, length)
+        Ok(match self {
+            ImageData::U8(values) => chunks(values, samples, length)?
                 .map(ImageSlice::U8)
                 .collect(),
-            ImageData::F16(values) => chunks(values, samples, length)
+            ImageData::F16(values) => chunks(values, samples, length)?
                 .map(ImageSlice::F16)
                 .collect(),
-            ImageData::BF16(values) => chunks(values, samples, length)
+            ImageData::BF16(values) => chunks(values, samples, length)?
                 .map(ImageSlice::BF16)
                 .collect(),
-            ImageData::F32(values) => chunks(values, samples, length)
+            ImageData::F32(values) => chunks(values, samples, length)?
                 .map(ImageSlice::F32)
                 .collect(),
-        }
+        })
     }
+}
+
+/// Resizes, or says how much memory is missing.
+fn resize<T: Clone + Default>(
+    values: &mut Vec<T>,
+    length: usize,
+    what: &'static str,
+) -> Result<(), ComposeError> {
+    values
+        .try_reserve(length.saturating_sub(values.len()))
+        .map_err(|_| ComposeError::Memory {
+            what,
+            bytes: length.saturating_mul(size_of::<T>()),
+        })?;
+    values.resize(length, T::default());
+    Ok(())
 }

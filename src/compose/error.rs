@@ -25,6 +25,17 @@ pub enum ComposeError {
         /// Samples in the encoded plan.
         count: usize,
     },
+    /// A batch needs more memory than there is.
+    #[error(
+        "no memory for {bytes} bytes of {what}: compose fewer samples at once, or choose masks as \
+         run lengths"
+    )]
+    Memory {
+        /// `images` or `masks`.
+        what: &'static str,
+        /// Bytes that were asked for.
+        bytes: usize,
+    },
     /// The output settings are of no use.
     #[error("output setting `{field}`: {problem}")]
     Output {

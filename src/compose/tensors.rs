@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::batch::{Batch, ImageData, words_of};
+use super::batch::{Batch, ImageData, InstanceSource, words_of};
 use super::output::{Layout, MaskOutput};
 
 /// The instances of one sample as tensors, n of them.
@@ -14,10 +14,18 @@ pub struct SampleTensors {
     pub labels: Tensor,
     /// Visible pixels: u32 `[n]`.
     pub areas: Tensor,
+    /// Pixels on the canvas before occlusion: u32 `[n]`.
+    pub full_areas: Tensor,
     /// Visible shares, 0..=1: f32 `[n]`.
     pub visible_fractions: Tensor,
     /// COCO's crowd flags: u8 `[n]`.
     pub iscrowd: Tensor,
+    /// 1 for instances pasted from the bank, 0 for those of the scene: u8 `[n]`.
+    pub is_pasted: Tensor,
+    /// Index of the cutout for pasted instances, annotation id for the others: i64 `[n]`.
+    pub source_ids: Tensor,
+    /// Number of the layer for pasted instances, -1 for the others: i64 `[n]`.
+    pub layers: Tensor,
     /// Masks of 0 and 1: u8 `[n, height, width]`; `None` unless the batch holds mask bits.
     pub masks: Option<Tensor>,
     /// Id of the scene's image.
@@ -53,10 +61,24 @@ impl Batch {
             return Ok(None);
         };
         let n = view.labels.len();
+        let (is_pasted, source_ids): (Vec<u8>, Vec<i64>) = view
+            .sources
+            .iter()
+            .map(|source| match *source {
+                InstanceSource::Annotation(id) => (0, id),
+                InstanceSource::Cutout(index) => (1, index as i64),
+            })
+            .unzip();
+        let layer = |layer: &Option<u16>| layer.map_or(-1, i64::from);
+        let layers: Vec<i64> = view.layers.iter().map(layer).collect();
         Ok(Some(SampleTensors {
             boxes: Tensor::from_slice(view.boxes.as_flattened(), (n, 4), device)?,
             labels: Tensor::from_slice(view.labels, n, device)?,
             areas: Tensor::from_slice(view.areas, n, device)?,
+            full_areas: Tensor::from_slice(view.full_areas, n, device)?,
+            is_pasted: Tensor::from_vec(is_pasted, n, device)?,
+            source_ids: Tensor::from_vec(source_ids, n, device)?,
+            layers: Tensor::from_vec(layers, n, device)?,
             visible_fractions: Tensor::from_slice(view.visible_fractions, n, device)?,
             iscrowd: Tensor::from_slice(view.iscrowd, n, device)?,
             masks: self.mask_tensor(sample, n, device)?,

@@ -2,17 +2,19 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use image::RgbaImage;
 use serde_json::{Map, json};
+use twox_hash::XxHash3_64;
 
 use super::cut::CutoutRow;
 use super::journal::Settings;
 use super::run::{self, Output, Prepared, Sources};
 use super::{PackError, PackReport, Progress, decode, threads_or_all};
-use crate::annotations::problems::{Problem, ProblemKind};
+use crate::annotations::problems::{Problem, ProblemKind, Problems};
 use crate::bank::{BankError, CUTOUT_CHANNELS, Category, mip};
 use crate::compose::rules::in_mask;
 use crate::geometry::Size;
@@ -79,19 +81,32 @@ pub fn import(
         with_statistics: false,
     };
     let pictures = Pictures { options, pictures };
-    run::run(&pictures, &output, &[], &mut progress)
+    run::run(&pictures, &output, &Problems::default(), &mut progress)
 }
 
 fn settings(options: &ImportOptions, pictures: &[Picture]) -> Settings {
     let entries = [
         ("input", json!(options.input)),
         ("pictures", json!(pictures.len())),
-        ("categories", json!(options.categories)),
+        ("pictures_xxh3", json!(fingerprint(pictures))),
         ("margin", json!(options.margin)),
         ("max_pixels", json!(options.max_pixels)),
         ("shard_bytes", json!(options.shard_bytes)),
     ];
     entries.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
+/// What would make another bank of the same folder: names, categories, lengths and times of the
+/// pictures in order.
+fn fingerprint(pictures: &[Picture]) -> String {
+    let mut hasher = XxHash3_64::new();
+    for picture in pictures {
+        let metadata = fs::metadata(&picture.path).ok();
+        let modified = metadata.as_ref().and_then(|file| file.modified().ok());
+        (&picture.path, picture.category).hash(&mut hasher);
+        (metadata.map(|file| file.len()), modified).hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
 }
 
 /// The folders in `input` by name.
@@ -195,7 +210,7 @@ impl Sources for Pictures<'_> {
 
     fn estimate(&self, index: usize) -> usize {
         // The picture, its crop with a mip chain, and the marks of the bleeding.
-        self.pictures[index].pixels.saturating_mul(12)
+        self.pictures[index].pixels.saturating_mul(20)
     }
 
     fn prepare(&self, index: usize) -> Prepared {
@@ -288,9 +303,11 @@ fn bleed(image: &mut RgbaImage) {
         .pixels()
         .map(|texel| if texel.0[3] > 0 { 0 } else { u32::MAX })
         .collect();
+    // Only the object's edge: what lies deeper has no transparent neighbour.
+    let is_edge = |x: u32, y: u32| neighbours(x, y).any(|(x, y)| image.get_pixel(x, y).0[3] == 0);
     let mut queue: VecDeque<(u32, u32)> = image
         .enumerate_pixels()
-        .filter(|(_, _, texel)| texel.0[3] > 0)
+        .filter(|&(x, y, texel)| texel.0[3] > 0 && is_edge(x, y))
         .map(|(x, y, _)| (x, y))
         .collect();
     while let Some((x, y)) = queue.pop_front() {

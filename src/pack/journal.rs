@@ -130,7 +130,7 @@ pub(super) fn start(
     }
     if force {
         for folder in folders {
-            remove_our_files(folder)?;
+            remove_former_pack(folder)?;
         }
         return Ok(Start::Fresh);
     }
@@ -238,7 +238,7 @@ fn difference(found: &Settings, wanted: &Settings) -> Option<String> {
 }
 
 /// Removes a former pack: the manifest first, so that nothing half-removed opens.
-fn remove_our_files(folder: &Path) -> Result<(), PackError> {
+pub(crate) fn remove_former_pack(folder: &Path) -> Result<(), PackError> {
     let mut names = file_names(folder)?;
     names.retain(|name| {
         let is_shard = name

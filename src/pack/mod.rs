@@ -21,6 +21,7 @@ use image::codecs::jpeg::JpegEncoder;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::MOST_THREADS;
 use crate::annotations::coco::{AnnotationRecord, DataSet, ImageRecord};
 use crate::annotations::problems::{Problem, ProblemKind, Problems};
 use crate::annotations::rle::{Rle, pack_bits};
@@ -30,6 +31,8 @@ use crate::geometry::Size;
 pub use error::PackError;
 pub use import::{ImportOptions, import};
 pub use journal::Counts;
+#[cfg(feature = "cli")]
+pub(crate) use journal::remove_former_pack;
 
 use cut::{CutoutRow, Identity, Object};
 use decode::Photograph;
@@ -182,7 +185,7 @@ fn check(options: &PackOptions) -> Result<(), PackError> {
     };
     match (&options.scenes, &options.bank) {
         (None, None) => error("--scenes, --bank", "neither is given: nothing to write"),
-        (Some(scenes), Some(bank)) if scenes == bank => error(
+        (Some(scenes), Some(bank)) if resolved(scenes) == resolved(bank) => error(
             "--bank",
             "it is the scenes' folder; a folder of its own was expected",
         ),
@@ -195,10 +198,24 @@ fn check(options: &PackOptions) -> Result<(), PackError> {
     }
 }
 
+/// A folder's one name, whether it is there already or only its parent is.
+fn resolved(folder: &Path) -> PathBuf {
+    let parent = folder
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    std::fs::canonicalize(folder)
+        .or_else(
+            |_| Ok(std::fs::canonicalize(parent)?.join(folder.file_name().unwrap_or_default())),
+        )
+        .or_else(|_: std::io::Error| std::path::absolute(folder))
+        .unwrap_or_else(|_| folder.to_owned())
+}
+
 fn threads_or_all(threads: Option<NonZero<usize>>) -> NonZero<usize> {
     threads
         .or_else(|| std::thread::available_parallelism().ok())
-        .unwrap_or(NonZero::<usize>::MIN)
+        .map_or(NonZero::<usize>::MIN, |threads| threads.min(MOST_THREADS))
 }
 
 fn settings(options: &PackOptions, data: &DataSet) -> Settings {
@@ -235,7 +252,7 @@ impl Sources for Photographs<'_> {
 
     fn estimate(&self, index: usize) -> usize {
         let image = &self.data.images[index];
-        let [width, height] = image.size.unwrap_or([2048, 2048]).map(|side| side as usize);
+        let [width, height] = self.expected_size(image).map(|side| side as usize);
         // Decoded once as it is and once as a mip chain.
         let pixels = width.saturating_mul(height).saturating_mul(8);
         pixels.saturating_add(self.cutout_bytes(image).min(CUT_AT_ONCE))
@@ -285,10 +302,26 @@ impl Photographs<'_> {
         if self.options.bank.is_none() {
             return 0;
         }
-        let annotations = self.data.annotations_of(image).iter();
-        let boxes = annotations.filter(|a| !a.iscrowd).filter_map(|a| a.bbox);
-        boxes.fold(0, |sum, [_, _, width, height]| {
-            sum.saturating_add(cut::cutout_bytes([width, height], self.options.margin))
+        let objects = self
+            .data
+            .annotations_of(image)
+            .iter()
+            .filter(|a| !a.iscrowd);
+        objects.fold(0, |sum, annotation| {
+            // Without a box it may be as large as the image.
+            let sides = match annotation.bbox {
+                Some([_, _, width, height]) => [width, height],
+                None => self.expected_size(image).map(|side| side as f32),
+            };
+            sum.saturating_add(cut::cutout_bytes(sides, self.options.margin))
+        })
+    }
+
+    /// The annotated size, or the one that the file's header tells.
+    fn expected_size(&self, image: &ImageRecord) -> [u32; 2] {
+        image.size.unwrap_or_else(|| {
+            // A header that cannot be read is reported when the image is decoded.
+            image::image_dimensions(self.find(image)).map_or([1, 1], Into::into)
         })
     }
 

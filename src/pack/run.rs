@@ -83,20 +83,26 @@ pub(super) struct Output<'a> {
 pub(super) fn run(
     sources: &dyn Sources,
     output: &Output<'_>,
-    first_problems: &[Problem],
+    first_problems: &Problems,
     progress: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<PackReport, PackError> {
     let folders: Vec<&Path> = [output.scenes, output.bank].into_iter().flatten().collect();
     let start = journal::start(&folders, &output.settings, output.force)?;
-    let journal = match start {
-        Start::Finished(journal) => return Ok(PackReport::new(&journal, true)),
-        Start::Continue(journal) => *journal,
+    let (journal, is_finished) = match start {
+        Start::Finished(journal) => (*journal, true),
+        Start::Continue(journal) => (*journal, false),
         Start::Fresh => {
             let mut journal = Journal::new(output.settings.clone());
-            note(&mut journal.problems, first_problems, output.strict)?;
-            journal
+            journal.problems = first_problems.clone();
+            (journal, false)
         }
     };
+    if let Some(problem) = journal.problems.first().filter(|_| output.strict) {
+        return Err(PackError::Strict { problem });
+    }
+    if is_finished {
+        return Ok(PackReport::new(&journal, true));
+    }
     for folder in &folders {
         remove_temporaries(folder)?;
     }
@@ -109,7 +115,8 @@ pub(super) fn run(
     let (sender, receiver) = channel::bounded(1);
     let journal = std::thread::scope(|scope| {
         let state = journal.clone();
-        let sealer = scope.spawn(|| seal(&receiver, journal, &folders));
+        let folders = &folders[..];
+        let sealer = scope.spawn(move || seal(receiver, journal, folders));
         let writer = Writer::new(output, sources, state, sender);
         let written = writer.write_all(&plan, progress);
         // The writer is gone, so the sealer ends after what it was given. Its error comes first:
@@ -151,7 +158,7 @@ enum Work {
 /// Finishes shards (columns, sync, checksum, rename, journal) while the next ones are written, so
 /// that waiting for the disk holds nobody up. Returns the journal after the last one.
 fn seal(
-    work: &Receiver<Work>,
+    work: Receiver<Work>,
     mut journal: Journal,
     folders: &[&Path],
 ) -> Result<Journal, BankError> {

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use rand::Rng;
 
-use crate::bank::{CutoutBank, ScenePack};
+use crate::bank::{BankError, CutoutBank, ScenePack};
 use crate::geometry::Size;
 use crate::plan::{Plan, SamplePlan};
 use random::{Draws, shuffled};
@@ -28,6 +28,22 @@ pub enum SamplerError {
         /// `scene pack` or `bank`.
         pack: &'static str,
     },
+    /// One id means two things: what is pasted would get a wrong label.
+    #[error(
+        "category id {id} is {scene_name:?} in the scenes and {bank_name:?} in the bank; make the \
+         bank with the scenes' categories (`pastebank import --categories`)"
+    )]
+    Categories {
+        /// The id.
+        id: i64,
+        /// Its name in the scene pack.
+        scene_name: String,
+        /// Its name in the bank.
+        bank_name: String,
+    },
+    /// A shard cannot be read any more.
+    #[error(transparent)]
+    Bank(#[from] BankError),
     /// A setting of the recipe is of no use.
     #[error("recipe setting `{field}`: {problem} was expected")]
     Setting {
@@ -83,8 +99,8 @@ impl<'a> Sampler<'a> {
     /// million cutouts.
     ///
     /// # Errors
-    /// [`SamplerError`] if there are no scenes, or no cutouts where layers are wanted, or a setting
-    /// is of no use.
+    /// [`SamplerError`] if there are no scenes, or no cutouts where layers are wanted, if scenes and
+    /// bank name a category differently, or a setting is of no use.
     pub fn new(
         scenes: &'a ScenePack,
         bank: &'a CutoutBank,
@@ -101,6 +117,9 @@ impl<'a> Sampler<'a> {
         if bank.is_empty() && recipe.layers[1] > 0 {
             return Err(SamplerError::Empty { pack: "bank" });
         }
+        check_categories(scenes, bank)?;
+        scenes.check_lengths()?;
+        bank.check_lengths()?;
         let mut categories: BTreeMap<i64, Vec<u64>> = BTreeMap::new();
         for (row, category) in (0u64..).zip(bank.category_ids()) {
             categories.entry(category).or_default().push(row);
@@ -140,4 +159,22 @@ impl<'a> Sampler<'a> {
             samples: range.map(|index| self.sample(index)).collect(),
         }
     }
+}
+
+/// Refuses packs in which one category id has two names.
+fn check_categories(scenes: &ScenePack, bank: &CutoutBank) -> Result<(), SamplerError> {
+    let names = scenes.manifest().names();
+    for category in &bank.manifest().categories {
+        match names.get(&category.id) {
+            Some(&name) if name != category.name => {
+                return Err(SamplerError::Categories {
+                    id: category.id,
+                    scene_name: name.to_owned(),
+                    bank_name: category.name.clone(),
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

@@ -46,11 +46,12 @@ struct Worker {
 type Queue<'a> = Mutex<std::vec::IntoIter<SampleTarget<'a>>>;
 
 impl CpuBackend {
-    /// A back end of that many threads; as many as the machine has where `None` is given.
+    /// A back end of that many threads (at most 1024); as many as the machine has where `None` is
+    /// given.
     pub fn new(threads: Option<NonZero<usize>>) -> CpuBackend {
         let threads = threads
             .or_else(|| thread::available_parallelism().ok())
-            .map_or(1, NonZero::get);
+            .map_or(1, |threads| threads.min(crate::MOST_THREADS).get());
         CpuBackend {
             workers: (0..threads).map(|_| Worker::default()).collect(),
         }

@@ -42,11 +42,9 @@ impl MappedFile {
             });
         }
         let file = File::open(path).map_err(read)?;
-        // SAFETY: the map is read-only and private to this type, which hands out no reference that
-        // outlives it. Mapped bytes may change under a reader only if somebody breaks the contract
-        // in this module's head: every range is checked against `map.len()`, which is fixed here,
-        // so changed bytes are never used as an index without a check, and `check_length` stands
-        // before the reading of pixels against files that shrink.
+        // SAFETY: read-only and private to this type, which hands out no reference that outlives it.
+        // Every range that is read is checked against the map's fixed length, so bytes that others
+        // change against the contract in this module's head cannot lead a reader outside.
         let map = unsafe { Mmap::map(&file) }.map_err(read)?;
         Ok(MappedFile {
             path: path.to_owned(),

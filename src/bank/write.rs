@@ -46,26 +46,6 @@ pub(crate) fn replace_file(path: &Path, contents: &[u8]) -> Result<(), BankError
     sync_directory(path).map_err(error)
 }
 
-/// As [`replace_file`], for contents that are written bit by bit. On an error of `write` nothing is
-/// left.
-#[cfg(feature = "cli")]
-pub(crate) fn replace_file_with(
-    path: &Path,
-    write: impl FnOnce(&File) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let temporary = temporary_path(path);
-    let error = |source| BankError::write(path, source);
-    let file = File::create(&temporary).map_err(error)?;
-    let written = write(&file).and_then(|()| {
-        file.sync_all().map_err(error)?;
-        fs::rename(&temporary, path).map_err(error)?;
-        Ok(sync_directory(path).map_err(error)?)
-    });
-    written.inspect_err(|_| {
-        let _ = fs::remove_file(&temporary);
-    })
-}
-
 /// Removes what interrupted writers left in `directory`.
 #[cfg(feature = "pack")]
 pub(crate) fn remove_temporaries(directory: &Path) -> Result<(), BankError> {

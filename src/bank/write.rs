@@ -34,16 +34,29 @@ const TEMPORARY_ENDING: &str = ".tmp";
 
 /// Writes `contents` under a temporary name beside `path`, syncs and renames it.
 pub(crate) fn replace_file(path: &Path, contents: &[u8]) -> Result<(), BankError> {
+    replace_file_with(path, |mut file| {
+        file.write_all(contents)
+            .map_err(|source| BankError::write(path, source))
+    })
+}
+
+/// As [`replace_file`], for contents that are written bit by bit. On an error nothing is left.
+pub(crate) fn replace_file_with<E: From<BankError>>(
+    path: &Path,
+    write: impl FnOnce(&File) -> Result<(), E>,
+) -> Result<(), E> {
     let temporary = temporary_path(path);
     let error = |source| BankError::write(path, source);
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(contents)?;
+    let file = File::create(&temporary).map_err(error)?;
+    let place = || {
         file.sync_all()?;
-        fs::rename(&temporary, path)
+        fs::rename(&temporary, path)?;
+        sync_directory(path)
     };
-    write().map_err(error)?;
-    sync_directory(path).map_err(error)
+    let written = write(&file).and_then(|()| Ok(place().map_err(error)?));
+    written.inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
+    })
 }
 
 /// Removes what interrupted writers left in `directory`.

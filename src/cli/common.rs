@@ -1,7 +1,7 @@
 //! What the subcommands share: output, progress, interruption, folders, small parsers.
 
 use std::fmt::Display;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{IsTerminal, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::bank::write::{is_temporary, sync_directory, temporary_path};
+use crate::bank::write::is_temporary;
 use crate::bank::{CutoutBank, ScenePack};
 use crate::compose::SampleView;
 use crate::compose::batch::words_of;
@@ -83,27 +83,6 @@ fn bar(total: u64, what: &'static str, template: &str) -> ProgressBar {
 /// Prints a line; an error, such as a closed pipe, is the caller's.
 pub(super) fn say(text: impl Display) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "{text}")?)
-}
-
-/// Writes a file bit by bit under a temporary name, syncs and renames it. On an error nothing is
-/// left.
-pub(super) fn replace_file_with(
-    path: &Path,
-    write: impl FnOnce(&File) -> Result<()>,
-) -> Result<()> {
-    let temporary = temporary_path(path);
-    let cannot_write = || format!("cannot write {}", path.display());
-    let file = File::create(&temporary).with_context(cannot_write)?;
-    let written = write(&file).and_then(|()| {
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        Ok(sync_directory(path)?)
-    });
-    written
-        .inspect_err(|_| {
-            let _ = fs::remove_file(&temporary);
-        })
-        .with_context(cannot_write)
 }
 
 /// Makes an output folder, and refuses one that holds anything, unless `force` is given.

@@ -9,7 +9,8 @@ use clap::{Args, ValueEnum};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
-use super::common::{Packs, parse_canvas, replace_file_with};
+use super::common::{Packs, parse_canvas};
+use crate::bank::write::replace_file_with;
 use crate::plan::Plan;
 use crate::sampler::{Sampler, XPaste};
 

@@ -27,6 +27,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
+use crate::bank::BankError;
+use crate::bank::write::replace_file;
 use annotation::{Annotation, Image, Info, Instances};
 use canvas::Canvas;
 use layout::Scene;
@@ -126,13 +128,8 @@ pub enum DrawError {
         source: serde_json::Error,
     },
     /// A file could not be written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] BankError),
 }
 
 /// Draws a data set into a folder: `annotations.json`, and `images/000001.jpg` and so on.
@@ -212,7 +209,7 @@ fn write_image(path: &Path, canvas: &Canvas) -> Result<(), DrawError> {
             path: path.to_owned(),
             source,
         })?;
-    write_whole(path, &encoded)
+    Ok(replace_file(path, &encoded)?)
 }
 
 fn write_instances(path: &Path, instances: &Instances) -> Result<(), DrawError> {
@@ -220,22 +217,7 @@ fn write_instances(path: &Path, instances: &Instances) -> Result<(), DrawError> 
         path: path.to_owned(),
         source,
     })?;
-    write_whole(path, &encoded)
-}
-
-/// Writes a file under another name first, so that no reader meets half of it.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DrawError> {
-    let partial = path.with_extension("partial");
-    fs::write(&partial, bytes)
-        .and_then(|()| fs::rename(&partial, path))
-        .map_err(|source| {
-            // The error at hand tells more than a failure to tidy up would.
-            let _ = fs::remove_file(&partial);
-            DrawError::Write {
-                path: path.to_owned(),
-                source,
-            }
-        })
+    Ok(replace_file(path, &encoded)?)
 }
 
 fn summary(annotations: PathBuf, images: PathBuf, instances: &Instances) -> DrawnDataSet {

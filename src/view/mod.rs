@@ -9,15 +9,13 @@ mod sheet;
 mod stencil;
 mod text;
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use image::codecs::png::PngEncoder;
 use image::{ImageError, Rgb, RgbImage, RgbaImage};
 
+use crate::bank::BankError;
+use crate::bank::write::replace_file;
 pub use overlay::{draw_overlays, tile_with_overlays};
 pub use sheet::Sheet;
 
@@ -47,22 +45,17 @@ pub enum ViewError {
         /// The path given.
         path: PathBuf,
     },
-    /// The picture could not be encoded or its bytes could not be written.
-    #[error("cannot write the picture {}", .path.display())]
+    /// The picture could not be encoded.
+    #[error("cannot encode the picture {}", .path.display())]
     Encode {
         /// The path given.
         path: PathBuf,
         /// What the encoder said.
         source: ImageError,
     },
-    /// The file could not be created or put in its place.
-    #[error("cannot put the picture at {}", .path.display())]
-    Place {
-        /// The path given.
-        path: PathBuf,
-        /// What the file system said.
-        source: io::Error,
-    },
+    /// The file could not be written or put in its place.
+    #[error(transparent)]
+    Write(#[from] BankError),
 }
 
 /// One instance to draw over an image.
@@ -134,54 +127,19 @@ pub fn on_chequerboard(rgba: &RgbaImage, square: u32) -> RgbImage {
 /// Writes the image as PNG under a temporary name in the same folder, then renames it, so that
 /// nobody finds half a picture.
 pub fn save_png(image: &RgbImage, path: &Path) -> Result<(), ViewError> {
-    let placing = |source| ViewError::Place {
-        path: path.to_path_buf(),
-        source,
-    };
     if path.file_name().is_none() {
         return Err(ViewError::NoFileName {
             path: path.to_path_buf(),
         });
     }
-    let (temporary, file) = create_beside(path).map_err(placing)?;
-    let outcome = write_png(image, file)
+    let mut file = Vec::new();
+    image
+        .write_with_encoder(PngEncoder::new(&mut file))
         .map_err(|source| ViewError::Encode {
             path: path.to_path_buf(),
             source,
-        })
-        .and_then(|()| fs::rename(&temporary, path).map_err(placing));
-    if outcome.is_err() {
-        // The first failure is the one to report; a file that stays behind is only clutter.
-        let _ = fs::remove_file(&temporary);
-    }
-    outcome
-}
-
-/// Encodes into the file and makes sure that every byte was accepted.
-fn write_png(image: &RgbImage, file: File) -> Result<(), ImageError> {
-    let mut writer = BufWriter::new(file);
-    image.write_with_encoder(PngEncoder::new(&mut writer))?;
-    writer.flush().map_err(ImageError::IoError)
-}
-
-/// Creates a new file in the folder of the path, under a name no other writer has.
-fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    loop {
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        // The name does not grow with that of the picture, which may be as long as names can be.
-        let name = OsString::from(format!(".view-{}-{number}.tmp", std::process::id()));
-        let temporary = path.with_file_name(name);
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&temporary)
-        {
-            // Another machine that shares the folder may use the same process number.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            result => return result.map(|file| (temporary, file)),
-        }
-    }
+        })?;
+    Ok(replace_file(path, &file)?)
 }
 
 /// Moves a colour towards another by a share from 0 to 1.
@@ -195,6 +153,8 @@ fn mix(from: Rgb<u8>, to: Rgb<u8>, share: f32) -> Rgb<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

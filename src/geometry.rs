@@ -26,6 +26,12 @@ pub struct Size {
 }
 
 impl Size {
+    /// One pixel.
+    pub const SMALLEST: Size = Size {
+        width: 1,
+        height: 1,
+    };
+
     /// `None` where a side is 0 or longer than [`MAX_SOURCE_SIDE`].
     pub fn new(width: u32, height: u32) -> Option<Size> {
         let fits = |side| (1..=MAX_SOURCE_SIDE).contains(&side);

@@ -60,7 +60,7 @@
 //! | `demo` | the data set that `pastebank demo` draws |
 //! | `candle` | batches as candle tensors |
 //!
-//! `unsafe` is denied but for the one call in [`bank::map`].
+//! `unsafe` is denied but for the two calls in [`bank::map`].
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]

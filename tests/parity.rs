@@ -263,7 +263,7 @@ fn nearest(exact: f64, round: impl Fn(f64) -> f64) -> f64 {
     round(exact)
 }
 
-fn as_f64(image: &ImageData) -> Vec<f64> {
+fn as_f64(image: ImageData<'_>) -> Vec<f64> {
     match image {
         ImageData::U8(values) => values.iter().map(|&value| value.into()).collect(),
         ImageData::F16(values) => values.iter().map(|&value| value.into()).collect(),

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::error::BankError;
+use super::join::Part;
 use super::manifest::{Kind, Manifest, ShardEntry, shard_path};
 use super::mip;
 use super::shard::{Column, Shard, part};
@@ -39,11 +40,12 @@ const COLUMNS: [&str; 11] = [
 /// ```
 #[derive(Debug)]
 pub struct CutoutBank {
-    directory: PathBuf,
-    manifest: Manifest,
-    shards: Vec<CutoutShard>,
+    pub(super) directory: PathBuf,
+    pub(super) manifest: Manifest,
+    pub(super) shards: Vec<CutoutShard>,
     /// The index of each shard's first row, and behind the last one the number of all rows.
-    first_rows: Vec<usize>,
+    pub(super) first_rows: Vec<usize>,
+    pub(super) parts: Vec<Part>,
 }
 
 /// One cutout: a row of a bank.
@@ -186,6 +188,18 @@ impl CutoutShard {
         )
     }
 
+    /// Asks for one mip level of row `row`, which must be below the rows, to be read soon.
+    pub fn read_ahead(&self, row: usize, level: usize) {
+        let [width, height] = self.size.get(&self.shard, row);
+        let level = Size::new(width.into(), height.into())
+            .and_then(|size| mip::level_range(size, level, CUTOUT_CHANNELS));
+        if let (Some(chain), Some((_, level))) = (self.pixel_range(row), level) {
+            let start = self.pixels.start + chain.start;
+            let range = start + level.start..start + level.end;
+            self.shard.file().read_ahead(range);
+        }
+    }
+
     /// Refuses a shard whose rows cannot be copied one by one without loss.
     pub fn check_no_extra_columns(&self) -> Result<(), BankError> {
         let mut extra: Vec<&str> = self
@@ -239,6 +253,10 @@ impl CutoutBank {
         Ok(CutoutBank {
             directory: directory.to_owned(),
             manifest,
+            parts: vec![Part {
+                directory: directory.to_owned(),
+                rows: 0..first_rows.last().copied().unwrap_or(0),
+            }],
             shards,
             first_rows,
         })
@@ -279,6 +297,19 @@ impl CutoutBank {
 
     pub(crate) fn shards(&self) -> &[CutoutShard] {
         &self.shards
+    }
+
+    /// Asks for one mip level of a cutout to be read soon.
+    pub(crate) fn read_ahead(&self, index: usize, level: usize) {
+        if let Some((shard, row)) = locate(&self.first_rows, index) {
+            self.shards[shard].read_ahead(row, level);
+        }
+    }
+
+    /// Gives the resident pages of all shards back to the system.
+    pub(crate) fn release(&self) {
+        let shards = self.shards.iter();
+        shards.for_each(|shard| shard.shard.file().release());
     }
 
     /// Which shard a cutout lies in, for [`CutoutBank::check_shard_length`].

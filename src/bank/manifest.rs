@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::hash::Hasher;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -99,6 +100,33 @@ pub struct SizeStatistics {
     pub size_std: f64,
 }
 
+impl SizeStatistics {
+    /// Mean and population standard deviation of two sets of instances together; the category is
+    /// that of the first.
+    pub(crate) fn pooled_with(&self, other: &SizeStatistics) -> SizeStatistics {
+        if other.instances == 0 {
+            return *self;
+        }
+        if self.instances == 0 {
+            return SizeStatistics {
+                category_id: self.category_id,
+                ..*other
+            };
+        }
+        let instances = self.instances.saturating_add(other.instances);
+        let share = other.instances as f64 / instances as f64;
+        let distance = other.size_mean - self.size_mean;
+        let within = (1.0 - share) * self.size_std.powi(2) + share * other.size_std.powi(2);
+        let between = share * (1.0 - share) * distance.powi(2);
+        SizeStatistics {
+            category_id: self.category_id,
+            instances,
+            size_mean: self.size_mean + share * distance,
+            size_std: (within + between).sqrt(),
+        }
+    }
+}
+
 impl Manifest {
     /// A manifest of this version.
     pub fn new(kind: Kind, shards: Vec<ShardEntry>, categories: Vec<Category>) -> Manifest {
@@ -157,6 +185,32 @@ impl Manifest {
         self.shards
             .iter()
             .fold(0, |sum, shard| sum.saturating_add(shard.bytes))
+    }
+
+    /// 16 hexadecimal digits that stand for all a plan can draw from this pack: its shards' sums and
+    /// order and its categories. Names of files and folders do not count.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = twox_hash::XxHash3_64::new();
+        let mut add = |bytes: &[u8]| {
+            hash.write(&(bytes.len() as u64).to_le_bytes());
+            hash.write(bytes);
+        };
+        add(self.kind.name().as_bytes());
+        for shard in &self.shards {
+            add(&shard.rows.to_le_bytes());
+            add(shard.xxh3.as_bytes());
+        }
+        for category in &self.categories {
+            add(&category.id.to_le_bytes());
+            add(category.name.as_bytes());
+        }
+        // Sizes of objects are drawn from these.
+        for entry in &self.statistics {
+            add(&entry.category_id.to_le_bytes());
+            add(&entry.size_mean.to_bits().to_le_bytes());
+            add(&entry.size_std.to_bits().to_le_bytes());
+        }
+        format!("{:016x}", hash.finish())
     }
 
     /// The category names by id.

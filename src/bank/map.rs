@@ -12,9 +12,10 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 
 use super::error::BankError;
 
@@ -56,6 +57,25 @@ impl MappedFile {
     /// The file's contents.
     pub fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    /// Asks the system to read these bytes soon, all at once rather than page by page at the first
+    /// touch. A request that the system refuses costs time later and nothing else.
+    pub fn read_ahead(&self, range: Range<usize>) {
+        if range.start < range.end && range.end <= self.map.len() {
+            let length = range.end - range.start;
+            let _ = self.map.advise_range(Advice::WillNeed, range.start, length);
+        }
+    }
+
+    /// Gives the process's resident pages of the file back. The system may keep them in its cache,
+    /// from where the next touch maps them again.
+    pub fn release(&self) {
+        // SAFETY: the advice is unchecked because it throws away what was written to private or
+        // anonymous memory. This map is shared, of a file, and read-only: nothing is ever written to
+        // it, and the next touch reads the same bytes from the file. Threads that read meanwhile
+        // only fault again.
+        let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
     }
 
     /// Where the file is.

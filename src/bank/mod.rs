@@ -8,6 +8,7 @@ mod cutouts;
 mod error;
 mod filter;
 mod info;
+mod join;
 pub(crate) mod manifest;
 pub mod map;
 mod merge;
@@ -25,6 +26,7 @@ pub use filter::{Filter, FilterReport, filter};
 pub use info::{
     BankInfo, CategoryInfo, Frequency, GroupInfo, Quantiles, SceneInfo, ShardInfo, info, scene_info,
 };
+pub use join::Part;
 pub use manifest::{Category, Kind, MANIFEST_FILE, Manifest, ShardEntry, SizeStatistics};
 pub use merge::{MergeError, MergeReport, Renumbered, merge};
 pub use scenes::{SCENE_CHANNELS, Scene, SceneInstance, ScenePack, ScenePixels};

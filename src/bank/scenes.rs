@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::cutouts::{first_rows, locate};
 use super::error::BankError;
+use super::join::Part;
 use super::manifest::{Kind, Manifest, ShardEntry, shard_path};
 use super::mip;
 use super::shard::{Column, Element, ListColumn, Shard, part};
@@ -16,10 +17,11 @@ pub const SCENE_CHANNELS: usize = 3;
 /// A scene pack, opened: mapped, and every row and instance checked against its shard.
 #[derive(Debug)]
 pub struct ScenePack {
-    directory: PathBuf,
-    manifest: Manifest,
-    shards: Vec<SceneShard>,
-    first_rows: Vec<usize>,
+    pub(super) directory: PathBuf,
+    pub(super) manifest: Manifest,
+    pub(super) shards: Vec<SceneShard>,
+    pub(super) first_rows: Vec<usize>,
+    pub(super) parts: Vec<Part>,
 }
 
 /// One scene: a row of a scene pack.
@@ -344,6 +346,10 @@ impl ScenePack {
         Ok(ScenePack {
             directory: directory.to_owned(),
             manifest,
+            parts: vec![Part {
+                directory: directory.to_owned(),
+                rows: 0..first_rows.last().copied().unwrap_or(0),
+            }],
             shards,
             first_rows,
         })
@@ -375,6 +381,33 @@ impl ScenePack {
         &self.directory
     }
 
+    /// Asks for what a scene placed at mip level `level` needs to be read soon: that level, or the
+    /// whole file of a JPEG scene.
+    pub(crate) fn read_ahead(&self, index: usize, level: usize) {
+        let Some((shard, row)) = locate(&self.first_rows, index) else {
+            return;
+        };
+        let scene = &self.shards[shard];
+        let [width, height] = scene.size.get(&scene.shard, row);
+        let level = Size::new(width.into(), height.into())
+            .and_then(|size| mip::level_range(size, level, SCENE_CHANNELS));
+        if let (Some(pixels), Some((_, level))) = (scene.pixel_range(row), level) {
+            let start = scene.pixels.start + pixels.start;
+            let range = match scene.encoding.value(&scene.shard, row) {
+                ENCODING_JPEG => start..start + pixels.len(),
+                _ => start + level.start..start + level.end,
+            };
+            scene.shard.file().read_ahead(range);
+        }
+    }
+
+    /// Gives the resident pages of all shards back to the system.
+    pub(crate) fn release(&self) {
+        let shards = self.shards.iter();
+        shards.for_each(|shard| shard.shard.file().release());
+    }
+
+    /// Which shard a scene lies in, for [`ScenePack::check_shard_length`].
     pub(crate) fn shard_of(&self, index: usize) -> Option<usize> {
         locate(&self.first_rows, index).map(|(shard, _)| shard)
     }

@@ -2,9 +2,9 @@
 
 use half::{bf16, f16};
 
-use super::encode::Encoded;
 use super::error::ComposeError;
 use super::output::{ElementType, MaskOutput, OutputSpec};
+use super::pixels::{Piece, Pixels};
 use crate::annotations::rle::Rle;
 use crate::geometry::{Rect, Size};
 
@@ -16,7 +16,10 @@ use crate::geometry::{Rect, Size};
 pub struct Batch {
     spec: OutputSpec,
     canvas: Size,
-    image: ImageData,
+    pixels: Pixels,
+    /// Samples in the batch; `slots` may hold more, whose memory later batches use again.
+    len: usize,
+    slots: Vec<SampleSlot>,
     image_ids: Vec<i64>,
     /// The first instance of each sample, and behind the last one the number of all.
     first_instances: Vec<usize>,
@@ -26,26 +29,23 @@ pub struct Batch {
     full_areas: Vec<u32>,
     visible_fractions: Vec<f32>,
     iscrowd: Vec<u8>,
+    ignored: Vec<u8>,
     sources: Vec<InstanceSource>,
     layers: Vec<Option<u16>>,
-    /// Where each sample's masks begin: there is room for all of its candidates.
-    first_masks: Vec<usize>,
-    mask_bits: Vec<u32>,
     run_lengths: Vec<Rle>,
-    settled: Vec<Vec<Settled>>,
 }
 
 /// The images of a batch in one of the element types.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ImageData {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ImageData<'a> {
     /// 8-bit pixels.
-    U8(Vec<u8>),
+    U8(&'a [u8]),
     /// Half precision.
-    F16(Vec<f16>),
+    F16(&'a [f16]),
     /// bfloat16.
-    BF16(Vec<bf16>),
+    BF16(&'a [bf16]),
     /// Single precision.
-    F32(Vec<f32>),
+    F32(&'a [f32]),
 }
 
 /// Where an instance comes from.
@@ -65,27 +65,21 @@ pub(crate) struct Settled {
     pub area: u32,
     pub full_area: u32,
     pub iscrowd: u8,
+    pub ignored: u8,
     pub source: InstanceSource,
     pub layer: Option<u16>,
     pub rle: Option<Rle>,
 }
 
-/// One sample's image in the batch.
-pub(crate) enum ImageSlice<'a> {
-    U8(&'a mut [u8]),
-    F16(&'a mut [f16]),
-    BF16(&'a mut [bf16]),
-    F32(&'a mut [f32]),
-}
-
-/// Where one sample goes.
-pub(crate) struct SampleTarget<'a> {
-    /// Position in the encoded plan.
-    pub sample: usize,
-    pub image: ImageSlice<'a>,
-    pub mask_output: MaskOutput,
-    pub mask_bits: &'a mut [u32],
-    pub settled: &'a mut Vec<Settled>,
+/// What one sample becomes. It owns its memory, so that a thread that outlives the batch can fill
+/// it; its image is a piece of the batch's.
+#[derive(Debug, Default)]
+pub(crate) struct SampleSlot {
+    pub image: Piece,
+    pub image_id: i64,
+    /// The masks of what stays, one after another; what lies behind them is of earlier samples.
+    pub mask_bits: Vec<u32>,
+    pub settled: Vec<Settled>,
 }
 
 /// The instances of one sample, in the order of rule 14. All slices have the same length n.
@@ -105,6 +99,9 @@ pub struct SampleView<'a> {
     pub visible_fractions: &'a [f32],
     /// COCO's crowd flags: `[n]`.
     pub iscrowd: &'a [u8],
+    /// 1 where the label was dropped: the object is in the picture, but a loss should neither
+    /// reward nor punish finding it. `[n]`.
+    pub ignored: &'a [u8],
     /// Where each instance comes from: `[n]`.
     pub sources: &'a [InstanceSource],
     /// The layer of pasted instances, `None` for those of the scene: `[n]`.
@@ -136,13 +133,10 @@ impl Batch {
     pub fn new(spec: OutputSpec) -> Batch {
         Batch {
             spec,
-            canvas: Size::new(1, 1).unwrap_or_else(|| unreachable!("1x1 is a size")),
-            image: match spec.element {
-                ElementType::U8 => ImageData::U8(Vec::new()),
-                ElementType::F16 => ImageData::F16(Vec::new()),
-                ElementType::BF16 => ImageData::BF16(Vec::new()),
-                ElementType::F32 => ImageData::F32(Vec::new()),
-            },
+            canvas: Size::SMALLEST,
+            pixels: Pixels::default(),
+            len: 0,
+            slots: Vec::new(),
             image_ids: Vec::new(),
             first_instances: vec![0],
             boxes: Vec::new(),
@@ -151,12 +145,10 @@ impl Batch {
             full_areas: Vec::new(),
             visible_fractions: Vec::new(),
             iscrowd: Vec::new(),
+            ignored: Vec::new(),
             sources: Vec::new(),
             layers: Vec::new(),
-            first_masks: vec![0],
-            mask_bits: Vec::new(),
             run_lengths: Vec::new(),
-            settled: Vec::new(),
         }
     }
 
@@ -167,12 +159,12 @@ impl Batch {
 
     /// Samples in the batch.
     pub fn len(&self) -> usize {
-        self.image_ids.len()
+        self.len
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.image_ids.is_empty()
+        self.len == 0
     }
 
     /// Size of every image.
@@ -180,9 +172,20 @@ impl Batch {
         self.canvas
     }
 
-    /// All images, one after another.
-    pub fn image(&self) -> &ImageData {
-        &self.image
+    /// All images, one after another: `[batch, 3, height, width]` or `[batch, height, width, 3]`.
+    /// They begin at a multiple of 64 bytes.
+    pub fn image(&self) -> ImageData<'_> {
+        match self.spec.element {
+            ElementType::U8 => ImageData::U8(self.pixels.values()),
+            ElementType::F16 => ImageData::F16(self.pixels.values()),
+            ElementType::BF16 => ImageData::BF16(self.pixels.values()),
+            ElementType::F32 => ImageData::F32(self.pixels.values()),
+        }
+    }
+
+    /// The images as bytes of this machine's order, for those who pass them on without looking.
+    pub fn image_bytes(&self) -> &[u8] {
+        self.pixels.values()
     }
 
     /// Instances over all samples.
@@ -194,8 +197,7 @@ impl Batch {
     /// sample that is not there.
     pub fn pixels(&self, sample: usize) -> Option<&[u8]> {
         let length = 3 * self.canvas.pixels();
-        match &self.image {
-            ImageData::U8(_) if sample >= self.len() => None,
+        match self.image() {
             ImageData::U8(values) => values.get(sample * length..(sample + 1) * length),
             _ => None,
         }
@@ -206,10 +208,7 @@ impl Batch {
         let image_id = *self.image_ids.get(sample)?;
         let range = self.first_instances[sample]..self.first_instances[sample + 1];
         let mask_bits = match self.spec.masks {
-            MaskOutput::Bits => {
-                let first = self.first_masks[sample];
-                &self.mask_bits[first..first + range.len() * self.mask_words()]
-            }
+            MaskOutput::Bits => &self.slots[sample].mask_bits[..range.len() * self.mask_words()],
             _ => &[],
         };
         let run_lengths = match self.spec.masks {
@@ -224,6 +223,7 @@ impl Batch {
             full_areas: &self.full_areas[range.clone()],
             visible_fractions: &self.visible_fractions[range.clone()],
             iscrowd: &self.iscrowd[range.clone()],
+            ignored: &self.ignored[range.clone()],
             sources: &self.sources[range.clone()],
             layers: &self.layers[range],
             mask_bits,
@@ -274,81 +274,39 @@ impl Batch {
         words_of(self.canvas.width() as usize) * self.canvas.height() as usize
     }
 
-    /// Makes room for the samples of `encoded` and gives each its place. The batch is empty until
-    /// [`Batch::collect`].
-    pub(crate) fn prepare(
-        &mut self,
-        encoded: &Encoded<'_>,
-        samples: &[usize],
-    ) -> Result<Vec<SampleTarget<'_>>, ComposeError> {
+    /// Empties the batch and makes a slot, with its piece of the image, for each of `count` samples
+    /// of that canvas. The batch stays empty until [`Batch::finish`].
+    pub(crate) fn begin(&mut self, canvas: Size, count: usize) -> Result<(), ComposeError> {
         self.clear();
-        let count = encoded.samples.len();
-        if let Some(&sample) = samples.iter().find(|&&sample| sample >= count) {
-            return Err(ComposeError::NoSample { sample, count });
+        self.canvas = canvas;
+        // Pieces of a batch that was never finished go back first.
+        self.pixels
+            .join(self.slots.iter_mut().map(|slot| &mut slot.image));
+        let length = 3 * canvas.pixels() * self.spec.element.bytes();
+        self.pixels.reserve(count, length)?;
+        if self.slots.len() < count {
+            self.slots.resize_with(count, SampleSlot::default);
         }
-        let chosen = || samples.iter().map(|&sample| &encoded.samples[sample]);
-        self.canvas = encoded.canvas;
-        self.settled.resize_with(samples.len(), Vec::new);
-        self.first_masks.clear();
-        self.first_masks.push(0);
-        if self.spec.masks == MaskOutput::Bits {
-            let words = self.mask_words();
-            let mut end = 0;
-            for sample in chosen() {
-                end += (sample.instance_count + sample.layer_count) as usize * words;
-                self.first_masks.push(end);
-            }
-            resize(&mut self.mask_bits, end, "masks")?;
-        } else {
-            self.first_masks.resize(samples.len() + 1, 0);
+        for slot in &mut self.slots[..count] {
+            slot.image = self.pixels.split(length);
+            slot.settled.clear();
         }
-        self.targets(samples)
+        Ok(())
     }
 
-    fn targets(&mut self, samples: &[usize]) -> Result<Vec<SampleTarget<'_>>, ComposeError> {
-        let pixels = 3 * self.canvas.pixels();
-        let mut bits = &mut self.mask_bits[..];
-        let images = self.image.split(samples.len(), pixels)?;
-        let places = images.into_iter().zip(&mut self.settled).enumerate();
-        let targets = places
-            .map(|(index, (image, settled))| {
-                let length = self.first_masks[index + 1] - self.first_masks[index];
-                let (mask_bits, rest) = std::mem::take(&mut bits).split_at_mut(length);
-                bits = rest;
-                SampleTarget {
-                    sample: samples[index],
-                    image,
-                    mask_output: self.spec.masks,
-                    mask_bits,
-                    settled,
-                }
-            })
-            .collect();
-        Ok(targets)
+    /// The slots, in sample order: the first ones are those of [`Batch::begin`].
+    pub(crate) fn slots_mut(&mut self) -> &mut [SampleSlot] {
+        &mut self.slots
     }
 
-    /// Forgets all samples but keeps the memory.
-    fn clear(&mut self) {
-        self.image_ids.clear();
-        self.boxes.clear();
-        self.labels.clear();
-        self.areas.clear();
-        self.full_areas.clear();
-        self.visible_fractions.clear();
-        self.iscrowd.clear();
-        self.sources.clear();
-        self.layers.clear();
-        self.run_lengths.clear();
-        self.first_instances.clear();
-        self.first_instances.push(0);
-    }
-
-    /// Gathers what stayed of all prepared samples into the batch's columns.
-    pub(crate) fn collect(&mut self, encoded: &Encoded<'_>, samples: &[usize]) {
-        let images = samples.iter().map(|&sample| encoded.samples[sample].image);
-        self.image_ids.extend(images);
-        for settled in &mut self.settled {
-            for instance in settled.drain(..) {
+    /// Joins the pieces of the image and gathers what stayed of all `count` samples.
+    pub(crate) fn finish(&mut self, count: usize) {
+        self.pixels
+            .join(self.slots.iter_mut().map(|slot| &mut slot.image));
+        self.len = count;
+        for slot in &mut self.slots[..count] {
+            self.image_ids.push(slot.image_id);
+            for instance in slot.settled.drain(..) {
                 let Rect { x0, y0, x1, y1 } = instance.rect;
                 // Canvas coordinates are at most 8192 and so exact in single precision.
                 self.boxes.push([x0, y0, x1, y1].map(|edge| edge as f32));
@@ -358,6 +316,7 @@ impl Batch {
                 self.visible_fractions
                     .push((f64::from(instance.area) / f64::from(instance.full_area)) as f32);
                 self.iscrowd.push(instance.iscrowd);
+                self.ignored.push(instance.ignored);
                 self.sources.push(instance.source);
                 self.layers.push(instance.layer);
                 self.run_lengths.extend(instance.rle);
@@ -365,52 +324,40 @@ impl Batch {
             self.first_instances.push(self.labels.len());
         }
     }
-}
 
-impl ImageData {
-    /// Resizes to `samples` images of `length` values and splits into them.
-    fn split(
-        &mut self,
-        samples: usize,
-        length: usize,
-    ) -> Result<Vec<ImageSlice<'_>>, ComposeError> {
-        fn chunks<T: Clone + Default>(
-            values: &mut Vec<T>,
-            samples: usize,
-            length: usize,
-        ) -> Result<std::slice::ChunksExactMut<'_, T>, ComposeError> {
-            resize(values, samples.saturating_mul(length), "images")?;
-            Ok(values.chunks_exact_mut(length))
-        }
-        Ok(match self {
-            ImageData::U8(values) => chunks(values, samples, length)?
-                .map(ImageSlice::U8)
-                .collect(),
-            ImageData::F16(values) => chunks(values, samples, length)?
-                .map(ImageSlice::F16)
-                .collect(),
-            ImageData::BF16(values) => chunks(values, samples, length)?
-                .map(ImageSlice::BF16)
-                .collect(),
-            ImageData::F32(values) => chunks(values, samples, length)?
-                .map(ImageSlice::F32)
-                .collect(),
-        })
+    /// Forgets all samples but keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+        self.pixels.clear();
+        self.image_ids.clear();
+        self.boxes.clear();
+        self.labels.clear();
+        self.areas.clear();
+        self.full_areas.clear();
+        self.visible_fractions.clear();
+        self.iscrowd.clear();
+        self.ignored.clear();
+        self.sources.clear();
+        self.layers.clear();
+        self.run_lengths.clear();
+        self.first_instances.clear();
+        self.first_instances.push(0);
     }
 }
 
-/// Resizes, or says how much memory is missing.
-fn resize<T: Clone + Default>(
-    values: &mut Vec<T>,
-    length: usize,
-    what: &'static str,
-) -> Result<(), ComposeError> {
-    values
-        .try_reserve(length.saturating_sub(values.len()))
-        .map_err(|_| ComposeError::Memory {
-            what,
-            bytes: length.saturating_mul(size_of::<T>()),
-        })?;
-    values.resize(length, T::default());
-    Ok(())
+impl SampleSlot {
+    /// Makes room for the masks of `candidates` instances of `words` words each. What is there is
+    /// kept: a mask's bits are cleared when it is written.
+    pub fn reserve_masks(&mut self, candidates: usize, words: usize) -> Result<(), ComposeError> {
+        let length = candidates.saturating_mul(words);
+        let missing = length.saturating_sub(self.mask_bits.len());
+        self.mask_bits
+            .try_reserve(missing)
+            .map_err(|_| ComposeError::Memory {
+                what: "masks",
+                bytes: length.saturating_mul(size_of::<u32>()),
+            })?;
+        self.mask_bits.resize(self.mask_bits.len() + missing, 0);
+        Ok(())
+    }
 }

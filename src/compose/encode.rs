@@ -151,6 +151,14 @@ pub enum Source<'a> {
 }
 
 impl<'a> Source<'a> {
+    /// Bytes of the map that are read for it.
+    pub fn stored_bytes(&self) -> usize {
+        match *self {
+            Source::Mapped(texels) => texels.len(),
+            Source::Jpeg { file, .. } => file.len(),
+        }
+    }
+
     /// The texels: borrowed from the map where they lie there.
     ///
     /// # Errors
@@ -181,23 +189,8 @@ impl<'a> Encoded<'a> {
     /// # Errors
     /// [`ComposeError::TooLarge`] if a batch holds more than 2^32 layers or instances.
     pub fn new(plan: &CheckedPlan<'a>) -> Result<Encoded<'a>, ComposeError> {
-        let mut encoder = Encoder {
-            encoded: Encoded {
-                canvas: plan.canvas(),
-                pad: plan.pad(),
-                keep: plan.keep(),
-                samples: Vec::with_capacity(plan.samples().len()),
-                layers: Vec::new(),
-                instances: Vec::new(),
-                filters: Vec::new(),
-                sources: Vec::new(),
-                masks: Vec::new(),
-            },
-            filter_starts: HashMap::new(),
-        };
-        for sample in plan.samples() {
-            encoder.sample(sample)?;
-        }
+        let mut encoder = Encoder::default();
+        encoder.encode(plan)?;
         Ok(encoder.encoded)
     }
 
@@ -223,13 +216,60 @@ impl<'a> Encoded<'a> {
     }
 }
 
-struct Encoder<'a> {
+/// Encodes one plan after another in the same memory.
+#[derive(Debug)]
+pub struct Encoder<'a> {
     encoded: Encoded<'a>,
-    /// Where each distinct filter begins, so that layers with equal blends share one.
+    /// Where each distinct filter begins, so that layers with equal blends share one. Filters are
+    /// kept from plan to plan.
     filter_starts: HashMap<(u32, u64), u32>,
 }
 
+/// More filter weights than this are thrown away: of continuous sigmas none comes twice.
+const MOST_KEPT_WEIGHTS: usize = 1 << 14;
+
+impl Default for Encoder<'_> {
+    fn default() -> Self {
+        Encoder {
+            encoded: Encoded {
+                canvas: Size::SMALLEST,
+                pad: [0; 3],
+                keep: Keep::default(),
+                samples: Vec::new(),
+                layers: Vec::new(),
+                instances: Vec::new(),
+                filters: Vec::new(),
+                sources: Vec::new(),
+                masks: Vec::new(),
+            },
+            filter_starts: HashMap::new(),
+        }
+    }
+}
+
 impl<'a> Encoder<'a> {
+    /// Encodes all samples of a plan.
+    ///
+    /// # Errors
+    /// Those of [`Encoded::new`].
+    pub fn encode(&mut self, plan: &CheckedPlan<'a>) -> Result<&Encoded<'a>, ComposeError> {
+        let encoded = &mut self.encoded;
+        (encoded.canvas, encoded.pad, encoded.keep) = (plan.canvas(), plan.pad(), plan.keep());
+        encoded.samples.clear();
+        encoded.layers.clear();
+        encoded.instances.clear();
+        encoded.sources.clear();
+        encoded.masks.clear();
+        if encoded.filters.len() > MOST_KEPT_WEIGHTS {
+            encoded.filters.clear();
+            self.filter_starts.clear();
+        }
+        for sample in plan.samples() {
+            self.sample(sample)?;
+        }
+        Ok(&self.encoded)
+    }
+
     fn sample(&mut self, sample: &CheckedSample<'a>) -> Result<(), ComposeError> {
         let scene = &sample.scene;
         let placement = &sample.placement;

@@ -10,13 +10,14 @@ pub mod encode;
 mod error;
 pub(crate) mod jpeg;
 pub mod output;
+pub(crate) mod pixels;
 pub mod rules;
 #[cfg(feature = "candle")]
 mod tensors;
 
 pub use batch::{Batch, ImageData, InstanceSource, SampleView};
 pub use cpu::CpuBackend;
-pub use encode::Encoded;
+pub use encode::{Encoded, Encoder};
 pub use error::ComposeError;
 pub use output::{ElementType, Layout, MaskOutput, OutputSpec};
 #[cfg(feature = "candle")]

@@ -18,6 +18,17 @@ pub enum ElementType {
     F32,
 }
 
+impl ElementType {
+    /// Bytes of one value.
+    pub fn bytes(self) -> usize {
+        match self {
+            ElementType::U8 => 1,
+            ElementType::F16 | ElementType::BF16 => 2,
+            ElementType::F32 => 4,
+        }
+    }
+}
+
 /// Order of the images' dimensions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {

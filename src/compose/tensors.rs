@@ -20,6 +20,8 @@ pub struct SampleTensors {
     pub visible_fractions: Tensor,
     /// COCO's crowd flags: u8 `[n]`.
     pub iscrowd: Tensor,
+    /// 1 where the label was dropped, so that no loss should count the instance: u8 `[n]`.
+    pub ignored: Tensor,
     /// 1 for instances pasted from the bank, 0 for those of the scene: u8 `[n]`.
     pub is_pasted: Tensor,
     /// Index of the cutout for pasted instances, annotation id for the others: i64 `[n]`.
@@ -81,6 +83,7 @@ impl Batch {
             layers: Tensor::from_vec(layers, n, device)?,
             visible_fractions: Tensor::from_slice(view.visible_fractions, n, device)?,
             iscrowd: Tensor::from_slice(view.iscrowd, n, device)?,
+            ignored: Tensor::from_slice(view.ignored, n, device)?,
             masks: self.mask_tensor(sample, n, device)?,
             image_id: view.image_id,
         }))

@@ -1,6 +1,5 @@
 //! Holding a plan against its packs and the specification's limits, before any work.
 
-use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::{Blend, ColorMatrix, Keep, LayerPlan, Plan, PlanError, SamplePlan, ScenePlan};
@@ -20,6 +19,10 @@ pub struct CheckedPlan<'a> {
     pad: [u8; 3],
     keep: Keep,
     samples: Vec<CheckedSample<'a>>,
+    /// Memory of earlier samples' layers, for the next ones.
+    spare_layers: Vec<Vec<CheckedLayer<'a>>>,
+    /// Scratch of [`CheckedPlan::check_lengths`].
+    shards: Vec<usize>,
 }
 
 /// A sample with its scene and cutouts resolved.
@@ -55,21 +58,71 @@ impl<'a> CheckedPlan<'a> {
         scenes: &'a ScenePack,
         bank: &'a CutoutBank,
     ) -> Result<CheckedPlan<'a>, PlanError> {
-        let [width, height] = plan.canvas;
-        let canvas = Size::canvas(width, height)
-            .ok_or_else(|| PlanError::new(None, None, "canvas", sides_problem(plan.canvas)))?;
-        // First of all, since what follows reads the mapped files.
-        check_lengths(plan, scenes, bank)?;
-        let mut samples = Vec::with_capacity(plan.samples.len());
-        for (index, sample) in plan.samples.iter().enumerate() {
-            samples.push(check_sample(index, sample, scenes, bank)?);
-        }
-        Ok(CheckedPlan {
-            canvas,
+        let mut checked = CheckedPlan {
+            canvas: Size::SMALLEST,
             pad: plan.pad,
             keep: plan.keep,
-            samples,
-        })
+            samples: Vec::with_capacity(plan.samples.len()),
+            spare_layers: Vec::new(),
+            shards: Vec::new(),
+        };
+        checked.renew(plan, scenes, bank)?;
+        Ok(checked)
+    }
+
+    /// Checks another plan against packs, as [`CheckedPlan::new`] does, and uses the memory of the
+    /// one before again.
+    ///
+    /// # Errors
+    /// Those of [`CheckedPlan::new`]; there are no samples then.
+    pub fn renew(
+        &mut self,
+        plan: &Plan,
+        scenes: &'a ScenePack,
+        bank: &'a CutoutBank,
+    ) -> Result<(), PlanError> {
+        for mut sample in self.samples.drain(..) {
+            sample.layers.clear();
+            self.spare_layers.push(sample.layers);
+        }
+        let [width, height] = plan.canvas;
+        self.canvas = Size::canvas(width, height)
+            .ok_or_else(|| PlanError::new(None, None, "canvas", sides_problem(plan.canvas)))?;
+        (self.pad, self.keep) = (plan.pad, plan.keep);
+        // First of all, since what follows reads the mapped files.
+        self.check_lengths(plan, scenes, bank)?;
+        for (index, sample) in plan.samples.iter().enumerate() {
+            let layers = self.spare_layers.pop().unwrap_or_default();
+            match check_sample(index, sample, scenes, bank, layers) {
+                Ok(sample) => self.samples.push(sample),
+                Err(error) => {
+                    self.samples.clear();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks each shard that the plan touches once whether its file is still as long as its map.
+    fn check_lengths(
+        &mut self,
+        plan: &Plan,
+        scenes: &ScenePack,
+        bank: &CutoutBank,
+    ) -> Result<(), PlanError> {
+        let samples = plan.samples.iter();
+        let touched = samples.filter_map(|sample| scenes.shard_of(sample.scene.index as usize));
+        let shards = distinct(&mut self.shards, touched);
+        shards
+            .iter()
+            .try_for_each(|&shard| scenes.check_shard_length(shard))?;
+        let layers = plan.samples.iter().flat_map(|sample| &sample.layers);
+        let touched = layers.filter_map(|layer| bank.shard_of(layer.cutout as usize));
+        let shards = distinct(&mut self.shards, touched);
+        Ok(shards
+            .iter()
+            .try_for_each(|&shard| bank.check_shard_length(shard))?)
     }
 
     /// Size of every output image.
@@ -112,6 +165,7 @@ fn check_sample<'a>(
     sample: &SamplePlan,
     scenes: &'a ScenePack,
     bank: &'a CutoutBank,
+    mut layers: Vec<CheckedLayer<'a>>,
 ) -> Result<CheckedSample<'a>, PlanError> {
     let reporter = Reporter {
         sample: index,
@@ -126,12 +180,9 @@ fn check_sample<'a>(
         return Err(reporter.error("layers", problem));
     }
     let (scene_index, scene, placement) = check_scene(index, &sample.scene, scenes)?;
-    let layers = sample
-        .layers
-        .iter()
-        .enumerate()
-        .map(|(layer, plan)| check_layer(index, layer, plan, bank))
-        .collect::<Result<_, _>>()?;
+    for (layer, plan) in sample.layers.iter().enumerate() {
+        layers.push(check_layer(index, layer, plan, bank)?);
+    }
     Ok(CheckedSample {
         scene_index,
         scene,
@@ -251,20 +302,13 @@ fn check_color(reporter: &Reporter, color: &ColorMatrix) -> Result<(), PlanError
     Ok(())
 }
 
-/// Asks each shard that the plan touches once whether its file is still as long as its map.
-fn check_lengths(plan: &Plan, scenes: &ScenePack, bank: &CutoutBank) -> Result<(), PlanError> {
-    let shards = |indices: &mut dyn Iterator<Item = Option<usize>>| {
-        indices.flatten().collect::<BTreeSet<usize>>()
-    };
-    let indices = plan.samples.iter().map(|sample| sample.scene.index);
-    for shard in shards(&mut indices.map(|index| scenes.shard_of(index as usize))) {
-        scenes.check_shard_length(shard)?;
-    }
-    let layers = plan.samples.iter().flat_map(|sample| &sample.layers);
-    for shard in shards(&mut layers.map(|layer| bank.shard_of(layer.cutout as usize))) {
-        bank.check_shard_length(shard)?;
-    }
-    Ok(())
+/// The values of `all`, each once.
+fn distinct(scratch: &mut Vec<usize>, all: impl Iterator<Item = usize>) -> &[usize] {
+    scratch.clear();
+    scratch.extend(all);
+    scratch.sort_unstable();
+    scratch.dedup();
+    scratch
 }
 
 fn sides_problem([width, height]: [u32; 2]) -> String {

@@ -112,7 +112,7 @@ pub(super) fn pool_statistics(manifests: &[&Manifest], union: &Union) -> Vec<Siz
             };
             pooled
                 .entry(category_id)
-                .and_modify(|sum| *sum = pool(sum, &added))
+                .and_modify(|sum| *sum = sum.pooled_with(&added))
                 .or_insert(added);
         }
     }
@@ -120,27 +120,6 @@ pub(super) fn pool_statistics(manifests: &[&Manifest], union: &Union) -> Vec<Siz
     in_order
         .filter_map(|category| pooled.get(&category.id).copied())
         .collect()
-}
-
-/// Mean and population standard deviation of two sets of instances together.
-fn pool(a: &SizeStatistics, b: &SizeStatistics) -> SizeStatistics {
-    if b.instances == 0 {
-        return *a;
-    }
-    if a.instances == 0 {
-        return *b;
-    }
-    let instances = a.instances.saturating_add(b.instances);
-    let share = b.instances as f64 / instances as f64;
-    let distance = b.size_mean - a.size_mean;
-    let within = (1.0 - share) * a.size_std.powi(2) + share * b.size_std.powi(2);
-    let between = share * (1.0 - share) * distance.powi(2);
-    SizeStatistics {
-        category_id: a.category_id,
-        instances,
-        size_mean: a.size_mean + share * distance,
-        size_std: (within + between).sqrt(),
-    }
 }
 
 /// The further keys that all manifests have with the same value, and the names of the others.

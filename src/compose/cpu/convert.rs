@@ -3,8 +3,8 @@
 use half::{bf16, f16};
 
 use super::compose::Canvas;
-use crate::compose::batch::ImageSlice;
 use crate::compose::output::{ElementType, Layout, OutputSpec, round_to_bf16, round_to_f16};
+use crate::compose::pixels::Piece;
 
 /// Rule 15's look-up tables, one a channel.
 #[derive(Debug)]
@@ -27,13 +27,12 @@ impl Tables {
 }
 
 /// Writes a finished canvas into its place in the batch.
-pub(super) fn convert(canvas: &Canvas, tables: &Tables, layout: Layout, image: ImageSlice<'_>) {
-    match (image, tables) {
-        (ImageSlice::U8(out), Tables::U8) => copy(canvas, layout, out),
-        (ImageSlice::F16(out), Tables::F16(tables)) => look_up(canvas, tables, layout, out),
-        (ImageSlice::BF16(out), Tables::BF16(tables)) => look_up(canvas, tables, layout, out),
-        (ImageSlice::F32(out), Tables::F32(tables)) => look_up(canvas, tables, layout, out),
-        _ => unreachable!("tables and image are made from one output specification"),
+pub(super) fn convert(canvas: &Canvas, tables: &Tables, layout: Layout, image: &mut Piece) {
+    match tables {
+        Tables::U8 => copy(canvas, layout, image.values_mut()),
+        Tables::F16(tables) => look_up(canvas, tables, layout, image.values_mut()),
+        Tables::BF16(tables) => look_up(canvas, tables, layout, image.values_mut()),
+        Tables::F32(tables) => look_up(canvas, tables, layout, image.values_mut()),
     }
 }
 

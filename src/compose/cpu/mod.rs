@@ -17,10 +17,11 @@ use std::num::NonZero;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::batch::{Batch, SampleTarget};
+use super::Backend;
+use super::batch::{Batch, SampleSlot, words_of};
 use super::encode::Encoded;
 use super::error::ComposeError;
-use super::{Backend, output::Layout};
+use super::output::{MaskOutput, OutputSpec};
 use compose::{Canvas, Full};
 use convert::Tables;
 use visible::Visible;
@@ -29,21 +30,24 @@ use weights::Weights;
 /// Composes batches on the CPU. Keeps its scratch memory from batch to batch.
 #[derive(Debug)]
 pub struct CpuBackend {
-    workers: Vec<Worker>,
+    composers: Vec<SampleComposer>,
 }
 
-/// One thread's scratch.
+/// Composes one sample after another on the thread that owns it, and keeps its scratch memory.
 #[derive(Debug, Default)]
-struct Worker {
+pub(crate) struct SampleComposer {
     canvas: Canvas,
     weights: Weights,
     visible: Visible,
     full: Vec<Full>,
     mask_bits: Vec<u32>,
+    /// Made once for the output that was asked for last.
+    tables: Option<(OutputSpec, Tables)>,
 }
 
-/// The samples that no worker has taken yet.
-type Queue<'a> = Mutex<std::vec::IntoIter<SampleTarget<'a>>>;
+/// The samples that no thread has taken yet, each with its place in the encoded plan.
+type Queue<'a> =
+    Mutex<std::iter::Zip<std::slice::Iter<'a, usize>, std::slice::IterMut<'a, SampleSlot>>>;
 
 impl CpuBackend {
     /// A back end of that many threads (at most 1024); as many as the machine has where `None` is
@@ -53,13 +57,13 @@ impl CpuBackend {
             .or_else(|| thread::available_parallelism().ok())
             .map_or(1, |threads| threads.min(crate::MOST_THREADS).get());
         CpuBackend {
-            workers: (0..threads).map(|_| Worker::default()).collect(),
+            composers: (0..threads).map(|_| SampleComposer::default()).collect(),
         }
     }
 
     /// How many threads compose.
     pub fn threads(&self) -> usize {
-        self.workers.len()
+        self.composers.len()
     }
 }
 
@@ -70,21 +74,26 @@ impl Backend for CpuBackend {
         samples: &[usize],
         batch: &mut Batch,
     ) -> Result<(), ComposeError> {
-        batch.spec().check()?;
-        let tables = Tables::new(batch.spec());
-        let layout = batch.spec().layout;
-        let targets = batch.prepare(encoded, samples)?;
-        let workers = self.workers.len().min(targets.len());
-        let queue: Queue<'_> = Mutex::new(targets.into_iter());
-        if workers <= 1 {
+        let spec = *batch.spec();
+        spec.check()?;
+        let count = encoded.samples.len();
+        if let Some(&sample) = samples.iter().find(|&&sample| sample >= count) {
+            batch.clear();
+            return Err(ComposeError::NoSample { sample, count });
+        }
+        batch.begin(encoded.canvas, samples.len())?;
+        let slots = &mut batch.slots_mut()[..samples.len()];
+        let threads = self.composers.len().min(samples.len());
+        let queue: Queue<'_> = Mutex::new(samples.iter().zip(slots));
+        if threads <= 1 {
             // On the caller's own thread there is nothing to start and nothing to join.
-            work(&mut self.workers[0], encoded, &queue, &tables, layout)?;
+            work(&mut self.composers[0], encoded, &queue, &spec)?;
         } else {
             thread::scope(|scope| {
-                let (queue, tables) = (&queue, &tables);
-                let threads: Vec<_> = self.workers[..workers]
+                let (queue, spec) = (&queue, &spec);
+                let threads: Vec<_> = self.composers[..threads]
                     .iter_mut()
-                    .map(|worker| scope.spawn(move || work(worker, encoded, queue, tables, layout)))
+                    .map(|composer| scope.spawn(move || work(composer, encoded, queue, spec)))
                     .collect();
                 // All are joined before the first error leaves.
                 let results: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
@@ -97,25 +106,24 @@ impl Backend for CpuBackend {
             })?;
         }
         drop(queue);
-        batch.collect(encoded, samples);
+        batch.finish(samples.len());
         Ok(())
     }
 }
 
 fn work(
-    worker: &mut Worker,
+    composer: &mut SampleComposer,
     encoded: &Encoded<'_>,
     queue: &Queue<'_>,
-    tables: &Tables,
-    layout: Layout,
+    spec: &OutputSpec,
 ) -> Result<(), ComposeError> {
     loop {
         // Taking from the iterator cannot panic, so a poisoned lock still guards whole data.
         let next = lock(queue).next();
-        let Some(target) = next else {
+        let Some((&sample, slot)) = next else {
             return Ok(());
         };
-        worker.sample(encoded, target, tables, layout)?;
+        composer.compose(encoded, sample, spec, slot)?;
     }
 }
 
@@ -123,16 +131,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Worker {
-    /// One sample from its sources to its place in the batch.
-    fn sample(
+impl SampleComposer {
+    /// Composes sample number `sample` of the encoded plan, which must have it, into its slot.
+    pub fn compose(
         &mut self,
         encoded: &Encoded<'_>,
-        target: SampleTarget<'_>,
-        tables: &Tables,
-        layout: Layout,
+        sample: usize,
+        spec: &OutputSpec,
+        slot: &mut SampleSlot,
     ) -> Result<(), ComposeError> {
-        let sample = &encoded.samples[target.sample];
+        let sample = &encoded.samples[sample];
+        slot.image_id = sample.image;
         let canvas = &mut self.canvas;
         canvas.reset(encoded.canvas);
         let texels = encoded.sources[sample.source as usize].texels()?;
@@ -149,11 +158,15 @@ impl Worker {
             self.full.push(full);
         }
         self.visible.count_layers(canvas, &self.full);
+        if spec.masks == MaskOutput::Bits {
+            let candidates = (sample.instance_count + sample.layer_count) as usize;
+            slot.reserve_masks(candidates, words_of(canvas.width) * canvas.height)?;
+        }
         let results = settle::Results {
-            masks: target.mask_output,
-            bits: target.mask_bits,
+            masks: spec.masks,
+            bits: &mut slot.mask_bits,
             scratch: &mut self.mask_bits,
-            settled: target.settled,
+            settled: &mut slot.settled,
         };
         settle::settle(
             encoded,
@@ -163,7 +176,16 @@ impl Worker {
             &mut self.visible,
             results,
         )?;
-        convert::convert(canvas, tables, layout, target.image);
+        if self
+            .tables
+            .as_ref()
+            .is_none_or(|(made_for, _)| made_for != spec)
+        {
+            self.tables = Some((*spec, Tables::new(spec)));
+        }
+        if let Some((_, tables)) = &self.tables {
+            convert::convert(canvas, tables, spec.layout, &mut slot.image);
+        }
         Ok(())
     }
 }

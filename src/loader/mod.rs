@@ -1,0 +1,462 @@
+//! The loader: batches in order, for ever, for any training loop.
+//!
+//! ```text
+//! steps ──→ jobs ─(bounded queue)─→ worker threads: draw, check, gather, compose
+//!   ↑                                      │
+//! state                              (bounded queue)
+//!   │                                      ↓
+//! training loop ←── batches in order ←── ring ←─(dropped batches come back)
+//! ```
+//!
+//! [`steps`] says which samples make which batch; the ring sends them out one by one and puts
+//! batches together again in order; a [`LoaderState`] is where the next step begins.
+//! Nothing of a sample depends on which thread composes it, or when.
+
+mod error;
+mod options;
+mod ring;
+mod state;
+mod statistics;
+mod steps;
+mod worker;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam::channel::{Sender, bounded};
+
+use crate::compose::{Batch, MaskOutput};
+use crate::sampler::{Sampler, Weights};
+pub use error::LoaderError;
+pub use options::LoaderOptions;
+use ring::{Landed, Ring, Slot};
+pub use state::LoaderState;
+pub use statistics::{Bottleneck, Replaced, StageTimes, Statistics};
+use steps::{Cursor, Place, Steps};
+pub use steps::Tail;
+use worker::{Done, Failure, Job, MOST_ATTEMPTS, Shared};
+
+/// Streams composed batches.
+///
+/// An iterator: each item is a batch or the error that ended the run. Batches come in order, the
+/// same whatever the number of threads and however far they are composed ahead; all that a sample
+/// is depends on the packs, the recipe, the seed, the epoch and its place in the epoch.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use pastebank::bank::{CutoutBank, ScenePack};
+/// use pastebank::loader::{Loader, LoaderOptions};
+/// use pastebank::sampler::{RecipeSettings, Sampler};
+///
+/// let scenes = Arc::new(ScenePack::open("scenes".as_ref())?);
+/// let bank = Arc::new(CutoutBank::open("bank".as_ref())?);
+/// let recipe = Arc::new(RecipeSettings::xpaste());
+/// let sampler = Sampler::new(scenes, bank, recipe, [640, 640], 0)?;
+/// let options = LoaderOptions {
+///     batch_size: 16,
+///     epochs: Some(12),
+///     ..LoaderOptions::default()
+/// };
+/// let mut loader = Loader::new(sampler, options)?;
+/// while let Some(batch) = loader.next() {
+///     let batch = batch?;
+///     println!("step {}: {} instances", batch.step(), batch.instance_count());
+///     if batch.step() % 1000 == 999 {
+///         std::fs::write("loader.json", loader.state().to_json())?;
+///     }
+/// }
+/// println!("{}", loader.statistics());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Loader {
+    sampler: Arc<Sampler>,
+    steps: Steps,
+    shared: Arc<Shared>,
+    /// Taken when the loader is dropped: without it the threads find no more jobs.
+    ring: Option<Ring>,
+    threads: Vec<JoinHandle<()>>,
+    give_back: Sender<Slot>,
+    /// Where the next batch to be handed over begins; `None` after the last one.
+    next: Option<Cursor>,
+    /// Where the next batch to be sent out begins.
+    unsent: Option<Cursor>,
+    /// The state after the last batch that was handed over.
+    after: Cursor,
+    is_over: bool,
+    most_replaced: f64,
+    /// Composed and drawn again by all that went before this loader.
+    before: (u64, u64),
+    statistics: Statistics,
+    started: Instant,
+}
+
+/// A batch, with the step it belongs to.
+///
+/// Its memory goes back to the loader when it is dropped. A training loop may hold several at a
+/// time; each costs the memory of one.
+#[derive(Debug)]
+pub struct LoadedBatch {
+    /// Taken when the batch is dropped.
+    slot: Option<Slot>,
+    cursor: Cursor,
+    give_back: Sender<Slot>,
+}
+
+impl Loader {
+    /// A loader at the start of its first epoch. Composing begins at once.
+    ///
+    /// # Errors
+    /// [`LoaderError::Option`] for an option that is of no use, [`LoaderError::Thread`] if the
+    /// system has no more threads.
+    pub fn new(sampler: Sampler, options: LoaderOptions) -> Result<Loader, LoaderError> {
+        Loader::start(sampler, &options, None)
+    }
+
+    /// A loader that goes on from a saved state, with the very samples that would have come next.
+    /// Threads, prefetch, ranks and batch size may be others than before. Weights of categories are
+    /// those of the state; weights of cutouts must be set on `sampler` as they were.
+    ///
+    /// # Errors
+    /// [`LoaderError::State`] names what differs if the state is one of other packs, of another
+    /// recipe or of other settings; otherwise as [`Loader::new`].
+    pub fn resume(
+        mut sampler: Sampler,
+        options: LoaderOptions,
+        state: &LoaderState,
+    ) -> Result<Loader, LoaderError> {
+        state.check(&sampler, &options.steps(&sampler))?;
+        sampler.set_weights(state.weights(sampler.weights()))?;
+        Loader::start(sampler, &options, Some(state))
+    }
+
+    fn start(
+        sampler: Sampler,
+        options: &LoaderOptions,
+        state: Option<&LoaderState>,
+    ) -> Result<Loader, LoaderError> {
+        options.check()?;
+        let steps = options.steps(&sampler);
+        if !steps.has_steps() {
+            let problem = format!(
+                "{} samples by {} ranks make no step of an epoch of {}; fewer, or `tail: \
+                 Tail::Pad`, was expected",
+                steps.batch_size, steps.world_size, steps.epoch_length
+            );
+            return Err(LoaderError::option("batch_size", problem));
+        }
+        let ground = sampler.ground();
+        let shared = Arc::new(Shared {
+            scenes: Arc::clone(&ground.scenes),
+            bank: Arc::clone(&ground.bank),
+            output: options.output,
+            is_cancelled: false.into(),
+            mapped_bytes: 0.into(),
+            mapped_limit: options.mapped_limit,
+        });
+        let depth = options.prefetch;
+        // Room for every sample that can be out: no thread ever waits to give one back.
+        let room = depth * options.batch_size;
+        let (jobs, job_queue) = bounded::<Job>(room);
+        let (done_sender, done) = bounded::<Done>(room);
+        let (give_back, returned) = bounded(depth + RETURNED_AT_ONCE);
+        let threads = options.thread_count();
+        let start = state.map_or(Cursor::default(), |state| state.cursor);
+        let mut loader = Loader {
+            sampler: Arc::new(sampler),
+            steps,
+            ring: Some(Ring::new(
+                (jobs, done),
+                returned,
+                depth,
+                options.output,
+                options.twins,
+            )),
+            threads: Vec::with_capacity(threads),
+            give_back,
+            next: steps.settle(start),
+            unsent: steps.settle(start),
+            after: start,
+            is_over: false,
+            most_replaced: options.most_replaced,
+            before: state.map_or((0, 0), |state| (state.composed, state.replaced)),
+            statistics: Statistics {
+                threads,
+                ..Statistics::default()
+            },
+            started: Instant::now(),
+            shared,
+        };
+        for number in 0..threads {
+            let (shared, jobs) = (Arc::clone(&loader.shared), job_queue.clone());
+            let done = done_sender.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("pastebank-{number}"))
+                .spawn(move || worker::run(&shared, &jobs, &done))
+                .map_err(|source| LoaderError::Thread { source })?;
+            loader.threads.push(thread);
+        }
+        loader.fill()?;
+        Ok(loader)
+    }
+
+    /// Where the run stands after the last batch that was handed over.
+    pub fn state(&self) -> LoaderState {
+        let mut state = LoaderState::new(&self.sampler, &self.steps, self.after);
+        state.composed = self.before.0 + self.statistics.samples;
+        state.replaced = self.before.1 + self.statistics.replaced;
+        state
+    }
+
+    /// What has been done since the loader was made, how fast, and what holds it up.
+    pub fn statistics(&self) -> Statistics {
+        let mut statistics = self.statistics.clone();
+        statistics.elapsed = self.started.elapsed();
+        if let Some(ring) = &self.ring {
+            statistics.wait_for_batch = ring.measured.wait_for_batch;
+            statistics.wait_for_work = ring.measured.wait_for_work;
+            statistics.stages = ring.measured.stages;
+        }
+        statistics
+    }
+
+    /// What draws the samples.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
+    /// Batches of an epoch, on every rank.
+    pub fn batches_per_epoch(&self) -> u64 {
+        self.steps.per_epoch()
+    }
+
+    /// Sets weights of categories and cutouts. They hold from the next batch that is handed over,
+    /// whose step is returned (`None` if there is none): batches that were composed ahead with the
+    /// old ones are composed again, so that no result depends on how far ahead that was.
+    ///
+    /// # Errors
+    /// [`LoaderError::Sampler`] for weights that are of no use; nothing changes then.
+    pub fn set_weights(&mut self, weights: Weights) -> Result<Option<u64>, LoaderError> {
+        let mut sampler = Sampler::clone(&self.sampler);
+        sampler.set_weights(weights)?;
+        self.sampler = Arc::new(sampler);
+        self.shared.is_cancelled.store(true, Ordering::Relaxed);
+        if let Some(ring) = &mut self.ring {
+            ring.recall()?;
+        }
+        self.shared.is_cancelled.store(false, Ordering::Relaxed);
+        self.unsent = self.next;
+        self.fill()?;
+        Ok(self.next.map(|cursor| cursor.step))
+    }
+
+    /// Sends out as many batches as there is room for.
+    fn fill(&mut self) -> Result<(), LoaderError> {
+        while let (Some(cursor), Some(ring)) = (self.unsent, &mut self.ring) {
+            if self.is_over || !ring.has_room() {
+                break;
+            }
+            ring.send(cursor, &self.steps, &self.sampler)?;
+            self.unsent = self.steps.settle(self.steps.after(cursor));
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self) -> Result<Option<LoadedBatch>, LoaderError> {
+        self.fill()?;
+        let Some(ring) = &mut self.ring else {
+            return Ok(None);
+        };
+        let Some(landed) = ring.land()? else {
+            return Ok(None);
+        };
+        let clock = Instant::now();
+        if let Some((place, failure)) = landed.failure {
+            return Err(end_of_run(landed.cursor, place, failure));
+        }
+        self.count(&landed)?;
+        self.after = self.steps.after(landed.cursor);
+        self.next = self.steps.settle(self.after);
+        self.fill()?;
+        self.statistics.assemble += clock.elapsed();
+        Ok(Some(LoadedBatch {
+            slot: Some(landed.slot),
+            cursor: landed.cursor,
+            give_back: self.give_back.clone(),
+        }))
+    }
+
+    /// Adds a step to the statistics, and ends the run if too many samples were drawn again.
+    fn count(&mut self, landed: &Landed) -> Result<(), LoaderError> {
+        let statistics = &mut self.statistics;
+        let slot = &landed.slot;
+        statistics.batches += 1;
+        statistics.samples += slot.batch.len() as u64;
+        statistics.source_bytes += landed.source_bytes;
+        for batch in [Some(&slot.batch), slot.twins.as_ref()].into_iter().flatten() {
+            statistics.bytes += batch_bytes(batch);
+        }
+        for (place, problem) in &landed.replaced {
+            log::warn!(
+                "epoch {} sample {} was drawn again: {problem}",
+                landed.cursor.epoch,
+                place.index
+            );
+            statistics.replaced += 1;
+            if statistics.first_replaced.len() < TOLD_REPLACED {
+                statistics.first_replaced.push(Replaced {
+                    epoch: landed.cursor.epoch,
+                    index: place.index,
+                    problem: problem.clone(),
+                });
+            }
+        }
+        let Some((_, last)) = landed.replaced.last() else {
+            return Ok(());
+        };
+        let replaced = self.before.1 + statistics.replaced;
+        // Early in a run one picture is a large share: an epoch's worth is the least measure.
+        let samples = (self.before.0 + statistics.samples).max(self.steps.epoch_length);
+        let allowed = (self.most_replaced * samples as f64).floor() as u64;
+        if replaced <= allowed {
+            return Ok(());
+        }
+        Err(LoaderError::TooManyReplaced {
+            replaced,
+            samples,
+            allowed,
+            last: last.clone(),
+        })
+    }
+}
+
+/// Replaced samples that [`Statistics`] names.
+const TOLD_REPLACED: usize = 20;
+/// Dropped batches that wait for the loader; further ones, of training loops that hold many at a
+/// time, give their memory back to the system.
+const RETURNED_AT_ONCE: usize = 8;
+
+fn end_of_run(cursor: Cursor, place: Place, failure: Failure) -> LoaderError {
+    let (epoch, index) = (cursor.epoch, place.index);
+    match failure {
+        Failure::Compose(source) => LoaderError::Sample {
+            epoch,
+            index,
+            source,
+        },
+        Failure::NoReplacement(last) => LoaderError::NoReplacement {
+            epoch,
+            index,
+            attempts: MOST_ATTEMPTS,
+            last,
+        },
+        Failure::Panic(message) => LoaderError::Panic {
+            epoch,
+            index,
+            message,
+        },
+        Failure::Cancelled => LoaderError::Gone,
+    }
+}
+
+/// Bytes of images and masks.
+fn batch_bytes(batch: &Batch) -> u64 {
+    let canvas = batch.canvas();
+    let mask = 4 * crate::compose::batch::words_of(canvas.width() as usize) as u64
+        * u64::from(canvas.height());
+    let masks = match batch.spec().masks {
+        MaskOutput::Bits => mask * batch.instance_count() as u64,
+        _ => 0,
+    };
+    batch.image_bytes().len() as u64 + masks
+}
+
+impl Iterator for Loader {
+    type Item = Result<LoadedBatch, LoaderError>;
+
+    /// The next batch. After an error, or after the last epoch, there is none.
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        match self.advance() {
+            Ok(Some(batch)) => Some(Ok(batch)),
+            Ok(None) => {
+                self.is_over = true;
+                None
+            }
+            Err(error) => {
+                self.is_over = true;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+impl Drop for Loader {
+    /// Ends the threads, each after the sample that it is at.
+    fn drop(&mut self) {
+        self.shared.is_cancelled.store(true, Ordering::Relaxed);
+        self.ring = None;
+        for thread in self.threads.drain(..) {
+            // A thread's panic was told when it happened; a second one here would end the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl LoadedBatch {
+    /// The batch's number over all epochs, from 0.
+    pub fn step(&self) -> u64 {
+        self.cursor.step
+    }
+
+    /// The epoch, from 0.
+    pub fn epoch(&self) -> u64 {
+        self.cursor.epoch
+    }
+
+    /// Each sample's place in the epoch's order: `[batch]`. With the epoch it is all that
+    /// [`Sampler::draw`] needs to draw the sample again.
+    pub fn indices(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
+        self.places().iter().map(|place| place.index)
+    }
+
+    /// How many samples, the last ones, only fill the epoch's last step up.
+    pub fn padding(&self) -> usize {
+        self.places().iter().filter(|place| place.is_padding).count()
+    }
+
+    /// The same samples without layers: the same scenes at the same places. `None` unless
+    /// [`LoaderOptions::twins`] was set.
+    pub fn twins(&self) -> Option<&Batch> {
+        self.slot.as_ref()?.twins.as_ref()
+    }
+
+    fn places(&self) -> &[Place] {
+        self.slot.as_ref().map_or(&[], |slot| &slot.places)
+    }
+}
+
+impl Deref for LoadedBatch {
+    type Target = Batch;
+
+    fn deref(&self) -> &Batch {
+        match &self.slot {
+            Some(slot) => &slot.batch,
+            None => unreachable!("the slot leaves when the batch is dropped"),
+        }
+    }
+}
+
+impl Drop for LoadedBatch {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            // Full or gone: the memory goes back to the system.
+            let _ = self.give_back.try_send(slot);
+        }
+    }
+}

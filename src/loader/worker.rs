@@ -1,0 +1,262 @@
+//! What a worker thread does: draw, check, gather, compose; one sample after another.
+//!
+//! A worker decides nothing: which sample it composes, and into whose memory, comes with the job.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender};
+
+use super::statistics::StageTimes;
+use super::steps::Place;
+use crate::bank::{CutoutBank, ScenePack};
+use crate::compose::batch::SampleSlot;
+use crate::compose::cpu::SampleComposer;
+use crate::compose::{ComposeError, Encoded, Encoder, OutputSpec, rules};
+use crate::plan::{CheckedPlan, Plan};
+use crate::sampler::{Sample, Sampler};
+
+/// Scenes that are drawn for one sample before it is given up.
+pub(super) const MOST_ATTEMPTS: u32 = 16;
+
+/// One sample to be composed.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// The batch, counted from the loader's first.
+    pub ticket: u64,
+    /// The sample's number in its batch.
+    pub number: usize,
+    pub sampler: Arc<Sampler>,
+    pub epoch: u64,
+    pub epochs: Option<u64>,
+    pub step: u64,
+    pub place: Place,
+    pub slot: SampleSlot,
+    /// Where the unpasted twin goes, if it is wanted.
+    pub twin: Option<SampleSlot>,
+}
+
+/// A job that has come back, done or not.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub ticket: u64,
+    pub number: usize,
+    pub slot: SampleSlot,
+    pub twin: Option<SampleSlot>,
+    pub outcome: Result<Composed, Failure>,
+    pub stages: StageTimes,
+    /// How long the thread had waited for the job.
+    pub waited: Duration,
+}
+
+/// How composing a sample went.
+#[derive(Debug, Default)]
+pub(super) struct Composed {
+    pub source_bytes: u64,
+    /// Why it was drawn again, once for each time.
+    pub replaced: Vec<String>,
+}
+
+/// Why a sample could not be composed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Compose(ComposeError),
+    NoReplacement(String),
+    Panic(String),
+    /// The run had gone on without it.
+    Cancelled,
+}
+
+/// What all workers of a loader share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub scenes: Arc<ScenePack>,
+    pub bank: Arc<CutoutBank>,
+    pub output: OutputSpec,
+    /// Jobs that are still in the queue come back undone.
+    pub is_cancelled: AtomicBool,
+    /// Bytes of mapped pixels that were read since the maps were last released.
+    pub mapped_bytes: AtomicU64,
+    /// When to release them.
+    pub mapped_limit: u64,
+}
+
+/// Takes jobs until there are no more to come.
+pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, done: &Sender<Done>) {
+    let mut worker = Worker::new(shared);
+    let mut idle_since = Instant::now();
+    while let Ok(job) = jobs.recv() {
+        let waited = idle_since.elapsed();
+        let finished = worker.job(job, waited);
+        idle_since = Instant::now();
+        // Nobody listens any more: the loader was dropped.
+        if done.send(finished).is_err() {
+            return;
+        }
+    }
+}
+
+/// One thread's scratch, used again for every sample.
+struct Worker<'a> {
+    shared: &'a Shared,
+    sample: Sample,
+    plan: Plan,
+    checked: Option<CheckedPlan<'a>>,
+    encoder: Encoder<'a>,
+    composer: SampleComposer,
+    stages: StageTimes,
+}
+
+impl<'a> Worker<'a> {
+    fn new(shared: &'a Shared) -> Worker<'a> {
+        let sample = Sample::default();
+        Worker {
+            shared,
+            plan: Plan {
+                canvas: [1, 1],
+                pad: [0; 3],
+                keep: Default::default(),
+                samples: vec![sample.plan.clone()],
+            },
+            sample,
+            checked: None,
+            encoder: Encoder::default(),
+            composer: SampleComposer::default(),
+            stages: StageTimes::default(),
+        }
+    }
+
+    fn job(&mut self, mut job: Job, waited: Duration) -> Done {
+        self.stages = StageTimes::default();
+        let outcome = if self.shared.is_cancelled.load(Ordering::Relaxed) {
+            Err(Failure::Cancelled)
+        } else {
+            // Scratch that a panic leaves half-written is never used again: the run ends.
+            catch_unwind(AssertUnwindSafe(|| self.compose(&mut job)))
+                .unwrap_or_else(|panic| Err(Failure::Panic(crate::panic_message(&*panic))))
+        };
+        Done {
+            ticket: job.ticket,
+            number: job.number,
+            slot: job.slot,
+            twin: job.twin,
+            outcome,
+            stages: self.stages,
+            waited,
+        }
+    }
+
+    /// Composes the sample; one with a picture that cannot be decoded is drawn again.
+    fn compose(&mut self, job: &mut Job) -> Result<Composed, Failure> {
+        let mut composed = Composed::default();
+        for attempt in 0..MOST_ATTEMPTS {
+            match self.attempt(job, attempt) {
+                Ok(bytes) => {
+                    composed.source_bytes = bytes;
+                    self.release_maps(bytes);
+                    return Ok(composed);
+                }
+                Err(ComposeError::Decode { scene, problem }) => {
+                    composed.replaced.push(format!("scene {scene}: {problem}"));
+                }
+                Err(error) => return Err(Failure::Compose(error)),
+            }
+        }
+        Err(Failure::NoReplacement(
+            composed.replaced.pop().unwrap_or_default(),
+        ))
+    }
+
+    /// One way through all stages. Returns how many bytes of source pixels were read.
+    fn attempt(&mut self, job: &mut Job, attempt: u32) -> Result<u64, ComposeError> {
+        let sampler = &*job.sampler;
+        let clock = Instant::now();
+        sampler.draw(
+            job.epoch,
+            job.place.index,
+            job.step,
+            job.epochs,
+            attempt,
+            &mut self.sample,
+        );
+        let ground = sampler.ground();
+        self.plan.canvas = [ground.canvas.width(), ground.canvas.height()];
+        self.plan.pad = sampler.recipe().pad();
+        self.plan.keep = sampler.recipe().keep();
+        // The plan borrows the sample's lists, and gives them back below.
+        std::mem::swap(&mut self.plan.samples[0], &mut self.sample.plan);
+        self.stages.draw += clock.elapsed();
+        let bytes = self.execute(&mut job.slot);
+        if bytes.is_ok() {
+            for instance in &mut job.slot.settled {
+                let layer = instance.layer.map(usize::from);
+                let ignored = layer.and_then(|layer| self.sample.ignored.get(layer));
+                instance.ignored = u8::from(ignored.copied().unwrap_or(false));
+            }
+        }
+        let twin = match (&bytes, &mut job.twin) {
+            (Ok(_), Some(twin)) => {
+                self.plan.samples[0].layers.clear();
+                self.execute(twin)
+            }
+            _ => Ok(0),
+        };
+        std::mem::swap(&mut self.plan.samples[0], &mut self.sample.plan);
+        Ok(bytes? + twin?)
+    }
+
+    /// Checks, gathers and composes the plan's one sample.
+    fn execute(&mut self, slot: &mut SampleSlot) -> Result<u64, ComposeError> {
+        let shared = self.shared;
+        slot.settled.clear();
+        let clock = Instant::now();
+        let checked = match &mut self.checked {
+            Some(checked) => {
+                checked.renew(&self.plan, &shared.scenes, &shared.bank)?;
+                checked
+            }
+            none => none.insert(CheckedPlan::new(&self.plan, &shared.scenes, &shared.bank)?),
+        };
+        self.stages.check += clock.elapsed();
+        let clock = Instant::now();
+        read_ahead(checked, shared);
+        let encoded = self.encoder.encode(checked)?;
+        self.stages.gather += clock.elapsed();
+        let clock = Instant::now();
+        self.composer.compose(encoded, 0, &shared.output, slot)?;
+        self.stages.compose += clock.elapsed();
+        Ok(source_bytes(encoded))
+    }
+
+    /// Keeps the process's resident memory bounded, however large the packs are: pages of mapped
+    /// files count as the process's for as long as they are mapped.
+    fn release_maps(&self, bytes: u64) {
+        let shared = self.shared;
+        let read = shared.mapped_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if read >= shared.mapped_limit {
+            shared.mapped_bytes.store(0, Ordering::Relaxed);
+            shared.scenes.release();
+            shared.bank.release();
+        }
+    }
+}
+
+/// Asks for all pixels that the sample reads at once, so that cold ones come in side by side and
+/// not page by page in the order of the layers.
+fn read_ahead(checked: &CheckedPlan<'_>, shared: &Shared) {
+    for sample in checked.samples() {
+        let level = rules::choose_level(sample.scene.size, sample.placement.resized);
+        shared.scenes.read_ahead(sample.scene_index, level);
+        for layer in &sample.layers {
+            let level = rules::choose_level(layer.cutout.size, layer.placement.resized);
+            shared.bank.read_ahead(layer.cutout_index as usize, level);
+        }
+    }
+}
+
+fn source_bytes(encoded: &Encoded<'_>) -> u64 {
+    let sources = encoded.sources.iter();
+    sources.map(|source| source.stored_bytes() as u64).sum()
+}

@@ -9,7 +9,8 @@ mod packs;
 
 use common::{machine, measure};
 use pastebank::bank::CutoutBank;
-use pastebank::sampler::{Sampler, XPaste};
+use pastebank::sampler::{RecipeSettings, Sampler};
+use std::sync::Arc;
 
 const ROWS: usize = 1_000_000;
 const SHARDS: usize = 10;
@@ -35,8 +36,21 @@ fn main() {
     };
     pastebank::pack::pack(&options, |_| true).unwrap();
     let scenes = pastebank::bank::ScenePack::open(options.scenes.as_ref().unwrap()).unwrap();
-    let bank = CutoutBank::open(&bank_folder).unwrap();
-    let sampler = || Sampler::new(&scenes, &bank, XPaste::default(), [1024, 1024], 0).unwrap();
+    let (scenes, bank) = (
+        Arc::new(scenes),
+        Arc::new(CutoutBank::open(&bank_folder).unwrap()),
+    );
+    let recipe = Arc::new(RecipeSettings::xpaste());
+    let sampler = || {
+        Sampler::new(
+            scenes.clone(),
+            bank.clone(),
+            recipe.clone(),
+            [1024, 1024],
+            0,
+        )
+        .unwrap()
+    };
     let making = measure(15, || drop(sampler()));
     println!(
         "indexing their categories for a sampler: median {:.1} ms",

@@ -22,14 +22,16 @@
 //!    labels. [`compose::CpuBackend`] does so over rows, a sample per thread.
 //!
 //! ```no_run
+//! use std::sync::Arc;
 //! use pastebank::bank::{CutoutBank, ScenePack};
 //! use pastebank::compose::{Backend, Batch, CpuBackend, ElementType, Encoded, OutputSpec};
 //! use pastebank::plan::CheckedPlan;
-//! use pastebank::sampler::{Sampler, XPaste};
+//! use pastebank::sampler::{RecipeSettings, Sampler};
 //!
-//! let scenes = ScenePack::open("scenes".as_ref())?;
-//! let bank = CutoutBank::open("bank".as_ref())?;
-//! let sampler = Sampler::new(&scenes, &bank, XPaste::default(), [1024, 1024], 0)?;
+//! let scenes = Arc::new(ScenePack::open("scenes".as_ref())?);
+//! let bank = Arc::new(CutoutBank::open("bank".as_ref())?);
+//! let recipe = Arc::new(RecipeSettings::xpaste());
+//! let sampler = Sampler::new(scenes.clone(), bank.clone(), recipe, [1024, 1024], 0)?;
 //! let mut backend = CpuBackend::new(None);
 //! let mut batch = Batch::new(OutputSpec {
 //!     element: ElementType::F16,

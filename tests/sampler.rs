@@ -4,19 +4,20 @@ mod common;
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use common::packs::{write_bank, write_scenes};
 use common::{ChaCha8Rng, SeedableRng};
 use pastebank::bank::{CutoutBank, ScenePack, SizeStatistics};
 use pastebank::plan::{Blend, CheckedPlan, LayerPlan, Plan};
-use pastebank::sampler::{Sampler, XPaste};
+use pastebank::sampler::{RecipeSettings, Sampler};
 
 const SCENES: usize = 7;
 const CUTOUTS: usize = 31;
 const SAMPLES: u64 = 3000;
 const CANVAS: [u32; 2] = [800, 600];
 
-fn packs(folder: &Path) -> (ScenePack, CutoutBank) {
+fn packs(folder: &Path) -> (Arc<ScenePack>, Arc<CutoutBank>) {
     let [scenes, bank] = ["scenes", "bank"].map(|name| folder.join(name));
     let mut draw = ChaCha8Rng::seed_from_u64(4);
     write_scenes(&scenes, &mut draw, SCENES, 1);
@@ -33,14 +34,18 @@ fn packs(folder: &Path) -> (ScenePack, CutoutBank) {
         .collect();
     manifest.write(&scenes).unwrap();
     (
-        ScenePack::open(&scenes).unwrap(),
-        CutoutBank::open(&bank).unwrap(),
+        Arc::new(ScenePack::open(&scenes).unwrap()),
+        Arc::new(CutoutBank::open(&bank).unwrap()),
     )
 }
 
-fn plan(scenes: &ScenePack, bank: &CutoutBank) -> Plan {
-    let sampler = Sampler::new(scenes, bank, XPaste::default(), CANVAS, 11).unwrap();
-    sampler.plan(0..SAMPLES)
+fn sampler(scenes: &Arc<ScenePack>, bank: &Arc<CutoutBank>, seed: u64) -> Sampler {
+    let recipe = Arc::new(RecipeSettings::xpaste());
+    Sampler::new(scenes.clone(), bank.clone(), recipe, CANVAS, seed).unwrap()
+}
+
+fn plan(scenes: &Arc<ScenePack>, bank: &Arc<CutoutBank>) -> Plan {
+    sampler(scenes, bank, 11).plan(0..SAMPLES)
 }
 
 fn chi_square(counts: &[u64]) -> f64 {
@@ -72,11 +77,11 @@ fn plans_fit_their_packs_and_do_not_depend_on_how_they_are_asked_for() {
     let (scenes, bank) = packs(folder.path());
     let whole = plan(&scenes, &bank);
     CheckedPlan::new(&whole, &scenes, &bank).unwrap();
-    let sampler = Sampler::new(&scenes, &bank, XPaste::default(), CANVAS, 11).unwrap();
+    let same = sampler(&scenes, &bank, 11);
     for index in [2999, 0, 17, 1234] {
-        assert_eq!(sampler.sample(index), whole.samples[index as usize]);
+        assert_eq!(same.sample(index).plan, whole.samples[index as usize]);
     }
-    let other = Sampler::new(&scenes, &bank, XPaste::default(), CANVAS, 12).unwrap();
+    let other = sampler(&scenes, &bank, 12);
     assert_ne!(other.plan(0..20).samples[..], whole.samples[..20]);
     for epoch in whole.samples.chunks_exact(SCENES) {
         let seen: HashSet<u64> = epoch.iter().map(|sample| sample.scene.index).collect();
@@ -185,8 +190,9 @@ fn packs_that_name_a_category_differently_are_refused() {
     let mut manifest = bank.manifest().clone();
     manifest.categories[1].name = "unicorn".to_owned();
     manifest.write(bank.directory()).unwrap();
-    let bank = CutoutBank::open(bank.directory()).unwrap();
-    let error = Sampler::new(&scenes, &bank, XPaste::default(), CANVAS, 0).unwrap_err();
+    let bank = Arc::new(CutoutBank::open(bank.directory()).unwrap());
+    let recipe = Arc::new(RecipeSettings::xpaste());
+    let error = Sampler::new(scenes, bank, recipe, CANVAS, 0).unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("category 2\" in the scenes and \"unicorn\""),

@@ -1,6 +1,7 @@
 //! `pastebank demo`: everything once, from nothing to a picture.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +16,7 @@ use crate::compose::{Backend, Batch, CpuBackend, ElementType, Encoded, OutputSpe
 use crate::demo::{DrawOptions, draw};
 use crate::pack::{PackOptions, PackReport};
 use crate::plan::CheckedPlan;
-use crate::sampler::{Sampler, XPaste};
+use crate::sampler::{RecipeSettings, Sampler};
 
 /// Show the whole way on a small data set: pack, plan, compose, look.
 ///
@@ -67,9 +68,10 @@ impl Demo {
         let started = Instant::now();
         let report = with_bar("packing", |progress| crate::pack::pack(&options, progress))?;
         say_packed(&report, started, &scenes, &bank)?;
-        let scenes = ScenePack::open(&scenes)?;
-        let bank = CutoutBank::open(&bank)?;
-        let sampler = Sampler::new(&scenes, &bank, XPaste::default(), self.canvas, self.seed)?;
+        let scenes = Arc::new(ScenePack::open(&scenes)?);
+        let bank = Arc::new(CutoutBank::open(&bank)?);
+        let recipe = Arc::new(RecipeSettings::xpaste());
+        let sampler = Sampler::new(scenes.clone(), bank.clone(), recipe, self.canvas, self.seed)?;
         self.compose(&scenes, &bank, &sampler)?;
         let shown = sampler.plan(0..SHOWN);
         let plan_path = self.out.join("plan.json");
@@ -111,7 +113,7 @@ impl Demo {
     }
 
     /// Composes the batches and says how fast.
-    fn compose(&self, scenes: &ScenePack, bank: &CutoutBank, sampler: &Sampler<'_>) -> Result<()> {
+    fn compose(&self, scenes: &ScenePack, bank: &CutoutBank, sampler: &Sampler) -> Result<()> {
         let mut backend = CpuBackend::new(self.threads.threads);
         let mut batch = Batch::new(OutputSpec {
             element: ElementType::F16,

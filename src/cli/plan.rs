@@ -3,6 +3,7 @@
 use std::io::{BufWriter, Write, stdout};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -12,7 +13,7 @@ use serde::{Serialize, Serializer};
 use super::common::{Packs, parse_canvas};
 use crate::bank::write::replace_file_with;
 use crate::plan::Plan;
-use crate::sampler::{Sampler, XPaste};
+use crate::sampler::{RecipeSettings, Sampler};
 
 /// Draw plans and write them as JSON.
 #[derive(Args)]
@@ -49,9 +50,10 @@ impl PlanCommand {
     pub fn run(self) -> Result<()> {
         let (scenes, bank) = self.packs.open()?;
         let recipe = match self.recipe {
-            Recipe::Xpaste => XPaste::default(),
+            Recipe::Xpaste => Arc::new(RecipeSettings::xpaste()),
         };
-        let sampler = Sampler::new(&scenes, &bank, recipe, self.canvas, self.seed)?;
+        let (scenes, bank) = (Arc::new(scenes), Arc::new(bank));
+        let sampler = Sampler::new(scenes, bank, recipe, self.canvas, self.seed)?;
         let end = self.first.saturating_add(self.count);
         let plan = Drawn {
             sampler: &sampler,
@@ -67,7 +69,7 @@ impl PlanCommand {
 
 /// A plan whose samples are drawn while they are written, so that none waits in memory.
 struct Drawn<'a> {
-    sampler: &'a Sampler<'a>,
+    sampler: &'a Sampler,
     /// The plan without samples.
     head: Plan,
     samples: Range<u64>,
@@ -91,7 +93,7 @@ impl Serialize for Samples<'_> {
         // Without a length: a range may hold more than a list may have.
         let mut list = serializer.serialize_seq(None)?;
         for index in self.0.samples.clone() {
-            list.serialize_element(&self.0.sampler.sample(index))?;
+            list.serialize_element(&self.0.sampler.sample(index).plan)?;
         }
         list.end()
     }

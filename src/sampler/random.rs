@@ -14,7 +14,7 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// The draws of sample `index`, counted over all epochs, in `epoch`.
+    /// The draws of the sample at position `index` of `epoch`.
     pub fn new(seed: u64, epoch: u64, index: u64) -> Draws {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -22,6 +22,15 @@ impl Draws {
         key[16..24].copy_from_slice(&index.to_le_bytes());
         key[24..].copy_from_slice(b"pastbank");
         Draws { key }
+    }
+
+    /// The draws of a redraw of the same sample; attempt 0 is the first draw.
+    #[must_use]
+    pub fn redraw(mut self, attempt: u32) -> Draws {
+        for (byte, number) in self.key[24..28].iter_mut().zip(attempt.to_le_bytes()) {
+            *byte ^= number;
+        }
+        self
     }
 
     /// An independent generator for each purpose, so that drawing more for one changes none of the

@@ -4,22 +4,24 @@ use std::collections::HashMap;
 
 use crate::bank::{Manifest, SizeStatistics};
 
-/// A normal distribution of relative sizes.
+/// A normal distribution of sqrt(box area / image area).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Size {
+pub struct RelativeSize {
+    /// Mean, 0..=1.
     pub mean: f64,
+    /// Standard deviation.
     pub std: f64,
 }
 
 /// Sizes by category, with what is taken for categories that nobody measured.
 #[derive(Debug)]
 pub(super) struct Sizes {
-    categories: HashMap<i64, Size>,
-    fallback: Size,
+    categories: HashMap<i64, RelativeSize>,
+    pooled: RelativeSize,
 }
 
 /// Where no pack has any statistics: about those of COCO over all categories.
-const UNMEASURED: Size = Size {
+const UNMEASURED: RelativeSize = RelativeSize {
     mean: 0.2,
     std: 0.15,
 };
@@ -33,7 +35,7 @@ impl Sizes {
         };
         for manifest in manifests {
             for entry in manifest.statistics.iter().filter(usable) {
-                categories.entry(entry.category_id).or_insert(Size {
+                categories.entry(entry.category_id).or_insert(RelativeSize {
                     mean: entry.size_mean,
                     std: entry.size_std,
                 });
@@ -45,21 +47,23 @@ impl Sizes {
             .find_map(pool);
         Sizes {
             categories,
-            fallback: pooled.unwrap_or(UNMEASURED),
+            pooled: pooled.unwrap_or(UNMEASURED),
         }
     }
 
-    /// The category's sizes; those of all categories together where it has none of its own.
-    pub fn of(&self, category: i64) -> Size {
-        self.categories
-            .get(&category)
-            .copied()
-            .unwrap_or(self.fallback)
+    /// The category's sizes, where it was measured.
+    pub fn of(&self, category: i64) -> Option<RelativeSize> {
+        self.categories.get(&category).copied()
+    }
+
+    /// The sizes of all categories together.
+    pub fn pooled(&self) -> RelativeSize {
+        self.pooled
     }
 }
 
 /// Mean and deviation over the instances of all categories.
-fn pool<'a>(entries: impl Iterator<Item = &'a SizeStatistics>) -> Option<Size> {
+fn pool<'a>(entries: impl Iterator<Item = &'a SizeStatistics>) -> Option<RelativeSize> {
     let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
     for entry in entries {
         let n = entry.instances as f64;
@@ -69,7 +73,7 @@ fn pool<'a>(entries: impl Iterator<Item = &'a SizeStatistics>) -> Option<Size> {
     }
     (count > 0.0).then(|| {
         let mean = sum / count;
-        Size {
+        RelativeSize {
             mean,
             std: (squares / count - mean * mean).max(0.0).sqrt(),
         }
@@ -98,12 +102,13 @@ mod tests {
         let scenes = manifest(&[(1, 3, 0.2, 0.0), (2, 1, 0.6, 0.0), (9, 0, 0.9, 0.9)]);
         let bank = manifest(&[(1, 5, 0.5, 0.5), (3, 5, 0.4, 0.1)]);
         let sizes = Sizes::new([&scenes, &bank]);
-        assert_eq!(sizes.of(1).mean, 0.2);
-        assert_eq!(sizes.of(3).std, 0.1);
-        let pooled = sizes.of(9);
+        assert_eq!(sizes.of(1).unwrap().mean, 0.2);
+        assert_eq!(sizes.of(3).unwrap().std, 0.1);
+        assert_eq!(sizes.of(9), None);
+        let pooled = sizes.pooled();
         assert!((pooled.mean - 0.3).abs() < 1e-12);
         assert!((pooled.std - 0.03f64.sqrt()).abs() < 1e-12);
         let empty = manifest(&[]);
-        assert_eq!(Sizes::new([&empty, &empty]).of(1), UNMEASURED);
+        assert_eq!(Sizes::new([&empty, &empty]).pooled(), UNMEASURED);
     }
 }

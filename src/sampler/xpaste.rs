@@ -4,16 +4,14 @@
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Normal};
 
-use super::random::Draws;
-use super::sizes::Size as RelativeSize;
-use super::{Ground, SamplerError};
+use super::{At, Ground, Recipe, RelativeSize, Sample, SamplerError};
 use crate::bank::Cutout;
 use crate::geometry::{MAX_CANVAS_SIDE, Size};
-use crate::plan::{Blend, ColorMatrix, Keep, LayerPlan, SamplePlan, ScenePlan};
+use crate::plan::{Blend, ColorMatrix, Keep, LayerPlan, ScenePlan};
 
 /// The recipe's settings; the default is X-Paste's.
 #[derive(Clone, Debug, PartialEq)]
-pub struct XPaste {
+pub struct RecipeSettings {
     /// Range of the scene's scale, 1 being the largest size that fits the canvas.
     pub scene_scale: [f64; 2],
     /// Probability that the scene is mirrored.
@@ -34,9 +32,9 @@ pub struct XPaste {
     pub keep: Keep,
 }
 
-impl Default for XPaste {
-    fn default() -> XPaste {
-        XPaste {
+impl Default for RecipeSettings {
+    fn default() -> RecipeSettings {
+        RecipeSettings {
             scene_scale: [0.1, 2.0],
             scene_flip: 0.5,
             layers: [0, 20],
@@ -59,8 +57,13 @@ const SCENE_STREAM: u64 = 0;
 const COUNT_STREAM: u64 = 1;
 const FIRST_LAYER_STREAM: u64 = 2;
 
-impl XPaste {
-    pub(super) fn check(&self) -> Result<(), SamplerError> {
+impl RecipeSettings {
+    /// X-Paste's recipe.
+    pub fn xpaste() -> RecipeSettings {
+        RecipeSettings::default()
+    }
+
+    fn check_settings(&self) -> Result<(), SamplerError> {
         let is_probability = |p: f64| (0.0..=1.0).contains(&p);
         let [least, greatest] = self.scene_scale;
         let settings = [
@@ -104,33 +107,22 @@ impl XPaste {
             .into_iter()
             .find(|(_, fits, _)| !fits)
             .map_or(Ok(()), |(field, _, problem)| {
-                Err(SamplerError::Setting { field, problem })
+                Err(SamplerError::setting(
+                    field,
+                    format!("{problem} was expected"),
+                ))
             })
-    }
-
-    /// Draws one sample over scene `scene`.
-    pub(super) fn sample(&self, ground: &Ground<'_>, draws: &Draws, scene: usize) -> SamplePlan {
-        let [least, greatest] = self.layers;
-        let count = draws.stream(COUNT_STREAM).random_range(least..=greatest);
-        let layers = (0..u64::from(count)).filter_map(|layer| {
-            let mut draw = draws.stream(FIRST_LAYER_STREAM + layer);
-            self.layer(ground, &mut draw)
-        });
-        SamplePlan {
-            scene: self.scene(ground, &mut draws.stream(SCENE_STREAM), scene),
-            layers: layers.collect(),
-        }
     }
 
     /// Large-scale jitter as detectron2 does it: a random scale of the size that fits the canvas,
     /// a random crop where it is larger, padding to the right and below where it is smaller.
-    fn scene(&self, ground: &Ground<'_>, draw: &mut impl Rng, scene: usize) -> ScenePlan {
+    fn scene(&self, ground: &Ground, draw: &mut impl Rng, scene: u64) -> ScenePlan {
         let [least, greatest] = self.scene_scale;
         let scale = draw.random_range(least..=greatest);
         let canvas = [ground.canvas.width(), ground.canvas.height()].map(f64::from);
         let source = ground
             .scenes
-            .get(scene)
+            .get(scene as usize)
             .map_or(ground.canvas, |scene| scene.size);
         let source = [source.width(), source.height()].map(f64::from);
         let fit = (canvas[0] / source[0]).min(canvas[1] / source[1]);
@@ -141,7 +133,7 @@ impl XPaste {
             -(draw.random_range(0.0..=1.0) * room).round() as i32
         });
         ScenePlan {
-            index: scene as u64,
+            index: scene,
             resized,
             offset,
             flip: draw.random_bool(self.scene_flip),
@@ -150,13 +142,10 @@ impl XPaste {
     }
 
     /// A cutout, its size and its place; `None` only where the bank has no cutouts.
-    fn layer(&self, ground: &Ground<'_>, draw: &mut impl Rng) -> Option<LayerPlan> {
-        let (category, rows) = ground
-            .categories
-            .get(index(draw, ground.categories.len())?)?;
-        let row = *rows.get(index(draw, rows.len())?)? as usize;
+    fn layer(&self, ground: &Ground, draw: &mut impl Rng) -> Option<LayerPlan> {
+        let row = ground.draw_cutout(draw)? as usize;
         let cutout = ground.bank.get(row)?;
-        let side = self.side(ground.sizes.of(*category), ground.canvas, draw);
+        let side = self.side(ground.sizes_of(cutout.category), ground.canvas, draw);
         let jitter = self.aspect_jitter;
         let aspect = draw.random_range(1.0 - jitter..=1.0 + jitter);
         let resized = resized_to_side(&cutout, side, aspect);
@@ -184,12 +173,6 @@ impl XPaste {
         let side = relative * (canvas.pixels() as f64).sqrt();
         side.clamp(self.min_side.min(greatest), greatest)
     }
-}
-
-/// A uniform index below `length`; `None` if there is none.
-fn index(draw: &mut impl Rng, length: usize) -> Option<usize> {
-    // Drawn as 64 bits on every platform.
-    (length > 0).then(|| draw.random_range(0..length as u64) as usize)
 }
 
 /// The cutout's box inside it, as x, y, width and height; all of it if nothing in it is opaque.
@@ -230,4 +213,41 @@ fn centred(cutout: &Cutout<'_>, resized: [u32; 2], flip: bool, centre: [f64; 2])
 
 fn pixels(side: f64) -> u32 {
     side.round().clamp(1.0, f64::from(MAX_CANVAS_SIDE)) as u32
+}
+
+impl Recipe for RecipeSettings {
+    fn draw(&self, ground: &Ground, at: &At, sample: &mut Sample) {
+        let draws = at.draws();
+        let [least, greatest] = self.layers;
+        let count = draws.stream(COUNT_STREAM).random_range(least..=greatest);
+        sample.plan.scene = self.scene(ground, &mut draws.stream(SCENE_STREAM), at.scene);
+        sample.plan.layers.clear();
+        sample.plan.layers.extend(
+            (0..u64::from(count)).filter_map(|layer| {
+                self.layer(ground, &mut draws.stream(FIRST_LAYER_STREAM + layer))
+            }),
+        );
+        sample.ignored.clear();
+        sample.ignored.resize(sample.plan.layers.len(), false);
+    }
+
+    fn keep(&self) -> Keep {
+        self.keep
+    }
+
+    fn pad(&self) -> [u8; 3] {
+        [114, 114, 114]
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({"name": "xpaste", "settings": format!("{self:?}")})
+    }
+
+    fn check(&self, ground: &Ground) -> Result<(), SamplerError> {
+        self.check_settings()?;
+        if ground.bank.is_empty() && self.layers[1] > 0 {
+            return Err(SamplerError::Empty { pack: "bank" });
+        }
+        Ok(())
+    }
 }

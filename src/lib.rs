@@ -75,6 +75,7 @@ pub mod compose;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod geometry;
+pub mod loader;
 #[cfg(feature = "pack")]
 pub mod pack;
 pub mod plan;

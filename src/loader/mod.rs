@@ -35,8 +35,8 @@ pub use options::LoaderOptions;
 use ring::{Landed, Ring, Slot};
 pub use state::LoaderState;
 pub use statistics::{Bottleneck, Replaced, StageTimes, Statistics};
-use steps::{Cursor, Place, Steps};
 pub use steps::Tail;
+use steps::{Cursor, Place, Steps};
 use worker::{Done, Failure, Job, MOST_ATTEMPTS, Shared};
 
 /// Streams composed batches.
@@ -296,7 +296,10 @@ impl Loader {
         statistics.batches += 1;
         statistics.samples += slot.batch.len() as u64;
         statistics.source_bytes += landed.source_bytes;
-        for batch in [Some(&slot.batch), slot.twins.as_ref()].into_iter().flatten() {
+        for batch in [Some(&slot.batch), slot.twins.as_ref()]
+            .into_iter()
+            .flatten()
+        {
             statistics.bytes += batch_bytes(batch);
         }
         for (place, problem) in &landed.replaced {
@@ -365,7 +368,8 @@ fn end_of_run(cursor: Cursor, place: Place, failure: Failure) -> LoaderError {
 /// Bytes of images and masks.
 fn batch_bytes(batch: &Batch) -> u64 {
     let canvas = batch.canvas();
-    let mask = 4 * crate::compose::batch::words_of(canvas.width() as usize) as u64
+    let mask = 4
+        * crate::compose::batch::words_of(canvas.width() as usize) as u64
         * u64::from(canvas.height());
     let masks = match batch.spec().masks {
         MaskOutput::Bits => mask * batch.instance_count() as u64,
@@ -427,7 +431,10 @@ impl LoadedBatch {
 
     /// How many samples, the last ones, only fill the epoch's last step up.
     pub fn padding(&self) -> usize {
-        self.places().iter().filter(|place| place.is_padding).count()
+        self.places()
+            .iter()
+            .filter(|place| place.is_padding)
+            .count()
     }
 
     /// The same samples without layers: the same scenes at the same places. `None` unless

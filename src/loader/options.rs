@@ -72,15 +72,27 @@ impl LoaderOptions {
             let problem = format!("{}; 1..={MOST_PREFETCH} were expected", self.prefetch);
             return refuse("prefetch", problem);
         }
+        if self.batch_size * self.prefetch > MOST_SAMPLES {
+            let problem = format!(
+                "{} batches of {}; together at most {MOST_SAMPLES} samples ahead were expected",
+                self.prefetch, self.batch_size
+            );
+            return refuse("prefetch", problem);
+        }
         if self.rank >= self.world_size || u32::try_from(self.world_size).is_err() {
-            let problem = format!("{}; below `world_size`, {}, was expected", self.rank, self.world_size);
+            let problem = format!(
+                "{}; below `world_size`, {}, was expected",
+                self.rank, self.world_size
+            );
             return refuse("rank", problem);
         }
         if !(0.0..=1.0).contains(&self.most_replaced) {
             let problem = format!("{}; a share in 0..=1 was expected", self.most_replaced);
             return refuse("most_replaced", problem);
         }
-        self.output.check().map_err(|error| LoaderError::option("output", error.to_string()))
+        self.output
+            .check()
+            .map_err(|error| LoaderError::option("output", error.to_string()))
     }
 
     pub(super) fn steps(&self, sampler: &Sampler) -> Steps {

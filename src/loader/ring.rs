@@ -109,10 +109,6 @@ impl Ring {
         self.flights.len() < self.depth && (!self.free.is_empty() || may_grow)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.flights.is_empty()
-    }
-
     /// Sends out all samples of the step at `cursor`.
     pub fn send(
         &mut self,
@@ -187,7 +183,10 @@ impl Ring {
             .failure
             .map(|(number, failure)| (slot.places[number], failure));
         let count = slot.places.len();
-        for batch in [Some(&mut slot.batch), slot.twins.as_mut()].into_iter().flatten() {
+        for batch in [Some(&mut slot.batch), slot.twins.as_mut()]
+            .into_iter()
+            .flatten()
+        {
             batch.finish(count);
         }
         Ok(Some(Landed {
@@ -207,11 +206,6 @@ impl Ring {
             self.free.push(landed.slot);
         }
         Ok(first)
-    }
-
-    /// A slot that nobody was given.
-    pub fn put_back(&mut self, slot: Slot) {
-        self.free.push(slot);
     }
 
     fn take_back(&mut self, done: Done) {
@@ -234,7 +228,9 @@ impl Ring {
                 flight.source_bytes += composed.source_bytes;
                 let place = flight.slot.places[done.number];
                 let replaced = composed.replaced.into_iter();
-                flight.replaced.extend(replaced.map(|problem| (place, problem)));
+                flight
+                    .replaced
+                    .extend(replaced.map(|problem| (place, problem)));
             }
             // Of several failures the first sample's is told, whichever came back first.
             Err(failure) => match &flight.failure {

@@ -150,7 +150,10 @@ fn identity(sampler: &Sampler) -> Map<String, Value> {
         ("bank", json!(ground.bank.manifest().fingerprint())),
         ("bank_parts", json!(parts)),
         ("first_synthetic_scene", json!(ground.real_scenes())),
-        ("canvas", json!([ground.canvas.width(), ground.canvas.height()])),
+        (
+            "canvas",
+            json!([ground.canvas.width(), ground.canvas.height()]),
+        ),
         ("seed", json!(sampler.seed())),
         ("order", order),
         ("pad", json!(recipe.pad())),
@@ -176,7 +179,10 @@ fn difference(field: &str, saved: Option<&Value>, now: Option<&Value>) -> (Strin
 }
 
 fn hash_of(weights: &[f32]) -> String {
-    format!("{:016x}", XxHash3_64::oneshot(bytemuck::cast_slice(weights)))
+    format!(
+        "{:016x}",
+        XxHash3_64::oneshot(bytemuck::cast_slice(weights))
+    )
 }
 
 #[cfg(test)]
@@ -191,7 +197,10 @@ mod tests {
         assert_eq!(field, "recipe.bank.count");
         assert_eq!(problem, "[0,20] was saved, this run has [0,5]");
         let (field, problem) = difference("seed", None, Some(&json!(3)));
-        assert_eq!((&field[..], &problem[..]), ("seed", "nothing was saved, this run has 3"));
+        assert_eq!(
+            (&field[..], &problem[..]),
+            ("seed", "nothing was saved, this run has 3")
+        );
     }
 
     #[test]

@@ -114,7 +114,11 @@ impl Statistics {
         if idle > 0.5 {
             return Bottleneck::Prefetch;
         }
-        let longest = self.stages.named().into_iter().max_by_key(|(_, time)| *time);
+        let longest = self
+            .stages
+            .named()
+            .into_iter()
+            .max_by_key(|(_, time)| *time);
         Bottleneck::Stage(longest.map_or("compose", |(name, _)| name))
     }
 }
@@ -190,7 +194,10 @@ mod tests {
     #[test]
     fn the_bottleneck_is_whoever_nobody_waits_for() {
         assert_eq!(statistics(0, 12, 7).bottleneck(), Bottleneck::Training);
-        assert_eq!(statistics(8, 0, 19).bottleneck(), Bottleneck::Stage("compose"));
+        assert_eq!(
+            statistics(8, 0, 19).bottleneck(),
+            Bottleneck::Stage("compose")
+        );
         assert_eq!(statistics(8, 3, 0).bottleneck(), Bottleneck::Prefetch);
         assert_eq!(Statistics::default().images_per_second(), 0.0);
     }

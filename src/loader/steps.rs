@@ -144,7 +144,9 @@ mod tests {
         for (length, batch, world) in [(23, 2, 3), (24, 2, 3), (5, 4, 2), (1, 1, 1), (7, 7, 1)] {
             let padded = places(steps(length, batch, world, Tail::Pad), Cursor::default());
             for epoch in 0..3 {
-                let real = padded.iter().filter(|&&(e, _, padding)| e == epoch && !padding);
+                let real = padded
+                    .iter()
+                    .filter(|&&(e, _, padding)| e == epoch && !padding);
                 assert!(real.map(|&(_, index, _)| index).eq(0..length));
             }
             let per_epoch = steps(length, batch, world, Tail::Pad).per_epoch();

@@ -206,8 +206,8 @@ impl Loader {
     /// Where the run stands after the last batch that was handed over.
     pub fn state(&self) -> LoaderState {
         let mut state = LoaderState::new(&self.sampler, &self.steps, self.after);
-        state.composed = self.before.0 + self.statistics.samples;
-        state.replaced = self.before.1 + self.statistics.replaced;
+        state.composed = self.before.0.saturating_add(self.statistics.samples);
+        state.replaced = self.before.1.saturating_add(self.statistics.replaced);
         state
     }
 
@@ -320,9 +320,10 @@ impl Loader {
         let Some((_, last)) = landed.replaced.last() else {
             return Ok(());
         };
-        let replaced = self.before.1 + statistics.replaced;
+        let replaced = self.before.1.saturating_add(statistics.replaced);
         // Early in a run one picture is a large share: an epoch's worth is the least measure.
-        let samples = (self.before.0 + statistics.samples).max(self.steps.epoch_length);
+        let samples = self.before.0.saturating_add(statistics.samples);
+        let samples = samples.max(self.steps.epoch_length);
         let allowed = (self.most_replaced * samples as f64).floor() as u64;
         if replaced <= allowed {
             return Ok(());

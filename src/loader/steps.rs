@@ -91,7 +91,8 @@ impl Steps {
     /// Where the step after the one at `cursor` begins.
     pub fn after(&self, cursor: Cursor) -> Cursor {
         Cursor {
-            step: cursor.step + 1,
+            // A forged state may stand at the last number there is.
+            step: cursor.step.saturating_add(1),
             epoch: cursor.epoch,
             position: cursor.position + self.stride(),
         }

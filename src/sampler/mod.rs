@@ -3,6 +3,8 @@
 //! All randomness of the project is here, and it is stateless: [`Sampler::sample`] gives the same
 //! sample for an index whoever asks, in whatever order ([`random`]).
 
+pub mod colour;
+pub mod placement;
 pub mod random;
 mod sizes;
 mod xpaste;

@@ -5,11 +5,13 @@
 //! scene comes when is the [`Order`]'s; what is done with it is the [`Recipe`]'s, which draws from
 //! a [`Ground`].
 
+pub mod colour;
 mod error;
 mod ground;
 mod groups;
 mod links;
 mod order;
+pub mod placement;
 pub mod random;
 mod sizes;
 mod weights;

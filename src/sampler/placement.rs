@@ -167,7 +167,7 @@ impl ObjectBox {
     }
 
     /// The pixels of the canvas that the box touches when its layer lies at `offset`.
-    fn on(&self, canvas: Size, offset: [i32; 2]) -> Rect {
+    pub(super) fn on(&self, canvas: Size, offset: [i32; 2]) -> Rect {
         let [x, y] = [f64::from(offset[0]) + self.x, f64::from(offset[1]) + self.y];
         let touched = Rect {
             x0: x.floor() as i32,

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::common::{Threads, bytes, catch_interrupts, goes_on, parse_canvas, say};
 use super::pack::with_bar;
+use super::recipe::RecipeFlags;
 use super::render::write_sheet;
 use crate::bank::write::replace_file;
 use crate::bank::{CutoutBank, ScenePack};
@@ -16,7 +17,7 @@ use crate::compose::{Backend, Batch, CpuBackend, ElementType, Encoded, OutputSpe
 use crate::demo::{DrawOptions, draw};
 use crate::pack::{PackOptions, PackReport};
 use crate::plan::CheckedPlan;
-use crate::sampler::{RecipeSettings, Sampler};
+use crate::sampler::Sampler;
 
 /// Show the whole way on a small data set: pack, plan, compose, look.
 ///
@@ -48,6 +49,8 @@ pub(super) struct Demo {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
+    recipe: RecipeFlags,
+    #[command(flatten)]
     threads: Threads,
 }
 
@@ -58,6 +61,8 @@ const SHOWN: u64 = 12;
 
 impl Demo {
     pub fn run(self) -> Result<()> {
+        // A wrong recipe is refused before anything is packed.
+        let recipe = self.recipe.recipe()?;
         check_folder(&self.out)?;
         catch_interrupts()?;
         let (annotations, images) = self.data_set()?;
@@ -70,7 +75,6 @@ impl Demo {
         say_packed(&report, started, &scenes, &bank)?;
         let scenes = Arc::new(ScenePack::open(&scenes)?);
         let bank = Arc::new(CutoutBank::open(&bank)?);
-        let recipe = Arc::new(RecipeSettings::xpaste());
         let sampler = Sampler::new(scenes.clone(), bank.clone(), recipe, self.canvas, self.seed)?;
         self.compose(&scenes, &bank, &sampler)?;
         let shown = sampler.plan(0..SHOWN);

@@ -8,6 +8,7 @@ mod demo;
 mod import;
 mod pack;
 mod plan;
+mod recipe;
 mod render;
 
 use std::process::ExitCode;

@@ -193,6 +193,11 @@ impl Ground {
         self.measured_size(category).unwrap_or(self.sizes.pooled())
     }
 
+    /// How large objects of all categories together are.
+    pub fn sizes_of_all(&self) -> RelativeSize {
+        self.sizes.pooled()
+    }
+
     /// As [`Ground::sizes_of`]; `None` where the category was not measured.
     pub fn measured_size(&self, category: i64) -> Option<RelativeSize> {
         self.sizes.of(category)

@@ -1,0 +1,99 @@
+//! One sample after another on one thread: drawn, checked, encoded, composed.
+
+use std::num::NonZero;
+
+use super::Replaced;
+use super::error::DatasetError;
+use super::samples::{Drawn, Samples};
+use crate::compose::{
+    Backend, Batch, ComposeError, CpuBackend, Encoded, Layout, MaskOutput, OutputSpec,
+};
+use crate::plan::CheckedPlan;
+
+/// How often a sample whose scene cannot be decoded is drawn anew.
+pub(super) const MOST_REDRAWS: u32 = 16;
+
+/// Composes samples one by one and keeps its memory from one to the next.
+#[derive(Debug)]
+pub struct Composer {
+    backend: CpuBackend,
+    batch: Batch,
+}
+
+/// What was composed in the end.
+pub(super) struct Composed {
+    pub drawn: Drawn,
+    /// The scenes that were drawn before and could not be decoded.
+    pub replaced: Vec<Replaced>,
+}
+
+impl Composer {
+    /// One that gives masks of that form.
+    pub fn new(masks: MaskOutput) -> Composer {
+        Composer {
+            backend: CpuBackend::new(Some(NonZero::<usize>::MIN)),
+            batch: Batch::new(OutputSpec {
+                layout: Layout::Hwc,
+                masks,
+                ..OutputSpec::default()
+            }),
+        }
+    }
+
+    /// Sample `number` as a batch of one: 8-bit pixels `[1, height, width, 3]`. A sample whose
+    /// scene cannot be decoded is drawn anew, at most 16 times.
+    ///
+    /// # Errors
+    /// [`DatasetError`] if the sample cannot be composed.
+    pub fn compose(&mut self, samples: &Samples<'_>, number: u64) -> Result<&Batch, DatasetError> {
+        self.compose_drawn(samples, number)?;
+        Ok(&self.batch)
+    }
+
+    /// What [`Composer::compose_drawn`] made.
+    pub(super) fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// As [`Composer::compose`], and says what was drawn.
+    pub(super) fn compose_drawn(
+        &mut self,
+        samples: &Samples<'_>,
+        number: u64,
+    ) -> Result<Composed, DatasetError> {
+        let mut replaced = Vec::new();
+        for attempt in 0..=MOST_REDRAWS {
+            let Drawn { plan, ignored } = samples.draw(number, attempt);
+            let plan = samples.plan(plan);
+            let checked = CheckedPlan::new(&plan, samples.scenes(), samples.bank())?;
+            let encoded = Encoded::new(&checked)?;
+            match self.backend.compose(&encoded, &mut self.batch) {
+                Err(ComposeError::Decode { scene, problem }) => replaced.push(Replaced {
+                    sample: number,
+                    scene: scene as u64,
+                    problem,
+                }),
+                Err(error) => return Err(error.into()),
+                Ok(()) => {
+                    let drawn = plan.samples.into_iter().next();
+                    let plan = drawn.unwrap_or_else(|| unreachable!("a plan of one sample"));
+                    let drawn = Drawn { plan, ignored };
+                    return Ok(Composed { drawn, replaced });
+                }
+            }
+        }
+        Err(undecodable(number, replaced))
+    }
+}
+
+fn undecodable(sample: u64, mut replaced: Vec<Replaced>) -> DatasetError {
+    let (scene, problem) = replaced
+        .pop()
+        .map_or((0, String::new()), |last| (last.scene, last.problem));
+    DatasetError::Undecodable {
+        sample,
+        draws: 1 + MOST_REDRAWS,
+        scene,
+        problem,
+    }
+}

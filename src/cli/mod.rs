@@ -4,6 +4,7 @@
 
 mod bank;
 mod common;
+mod compose;
 mod demo;
 mod import;
 mod pack;
@@ -33,6 +34,7 @@ enum Command {
     Bank(bank::Bank),
     Plan(plan::PlanCommand),
     Render(render::Render),
+    Compose(compose::Compose),
 }
 
 /// Parses the process's arguments, runs the command and says how it ended.
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Bank(bank) => bank.run(),
         Command::Plan(plan) => plan.run(),
         Command::Render(render) => render.run(),
+        Command::Compose(compose) => compose.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -63,8 +63,8 @@ impl Composer {
     ) -> Result<Composed, DatasetError> {
         let mut replaced = Vec::new();
         for attempt in 0..=MOST_REDRAWS {
-            let Drawn { plan, ignored } = samples.draw(number, attempt);
-            let plan = samples.plan(plan);
+            let drawn = samples.draw(number, attempt);
+            let plan = samples.plan(drawn.plan.clone());
             let checked = CheckedPlan::new(&plan, samples.scenes(), samples.bank())?;
             let encoded = Encoded::new(&checked)?;
             match self.backend.compose(&encoded, &mut self.batch) {
@@ -74,12 +74,7 @@ impl Composer {
                     problem,
                 }),
                 Err(error) => return Err(error.into()),
-                Ok(()) => {
-                    let drawn = plan.samples.into_iter().next();
-                    let plan = drawn.unwrap_or_else(|| unreachable!("a plan of one sample"));
-                    let drawn = Drawn { plan, ignored };
-                    return Ok(Composed { drawn, replaced });
-                }
+                Ok(()) => return Ok(Composed { drawn, replaced }),
             }
         }
         Err(undecodable(number, replaced))

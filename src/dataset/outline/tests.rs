@@ -90,7 +90,9 @@ fn parts_holes_and_islands() {
     assert_eq!(check(&picture(&["#####", "#.#.#", "#####"])), 1);
     assert_eq!(check(&picture(&["###", "#.#", "###", "#.#", "###"])), 1);
     assert_eq!(
-        check(&picture(&["#######", "#..#..#", "#.###.#", "##...##", "#######"])),
+        check(&picture(&[
+            "#######", "#..#..#", "#.###.#", "##...##", "#######"
+        ])),
         1
     );
     // An island in a hole, with a hole of its own.
@@ -122,7 +124,9 @@ fn single_pixels_whole_canvases_and_nothing() {
 fn chequers_rings_and_combs() {
     check(&mask_of(64, 48, |x, y| (x + y) % 2 == 0));
     check(&mask_of(65, 65, |x, y| x % 2 == 0 || y % 2 == 0));
-    check(&mask_of(65, 65, |x, y| x.min(64 - x).min(y.min(64 - y)) % 2 == 0));
+    check(&mask_of(65, 65, |x, y| {
+        x.min(64 - x).min(y.min(64 - y)) % 2 == 0
+    }));
     check(&mask_of(300, 40, |x, y| y == 0 || x % 2 == 0));
     // Thousands of holes, each of which hangs on the one above.
     let ladder = mask_of(3, 8001, |x, y| x != 1 || y % 2 == 0);
@@ -133,7 +137,11 @@ fn chequers_rings_and_combs() {
 fn random_mask(draw: &mut ChaCha8Rng, width: u32, height: u32) -> Rle {
     let kind = draw.random_range(0..4);
     let density = draw.random_range(0.02..0.98);
-    let block = if kind == 1 { draw.random_range(1..6) } else { 1 };
+    let block = if kind == 1 {
+        draw.random_range(1..6)
+    } else {
+        1
+    };
     let across = width / block + 1;
     let cells: Vec<bool> = (0..across * (height / block + 1))
         .map(|_| draw.random_bool(density))
@@ -141,7 +149,11 @@ fn random_mask(draw: &mut ChaCha8Rng, width: u32, height: u32) -> Rle {
     let discs: Vec<[f64; 3]> = (0..draw.random_range(1..7))
         .map(|_| {
             let radius = draw.random_range(0.5..f64::from(width.max(height)));
-            [draw.random_range(0.0..f64::from(width)), draw.random_range(0.0..f64::from(height)), radius]
+            [
+                draw.random_range(0.0..f64::from(width)),
+                draw.random_range(0.0..f64::from(height)),
+                radius,
+            ]
         })
         .collect();
     mask_of(width, height, |x, y| {

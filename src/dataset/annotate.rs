@@ -1,0 +1,161 @@
+//! From a composed sample to its entries in the annotation file.
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::composer::Composed;
+use super::outline::outlines;
+use super::record::{AnnotationEntry, ImageEntry, Record, SourceEntry};
+use super::samples::Samples;
+use super::{Annotations, Style};
+use crate::annotations::rle::Rle;
+use crate::bank::Scene;
+use crate::compose::{InstanceSource, SampleView};
+
+/// COCO's run lengths, compressed.
+#[derive(Serialize)]
+struct RunLengths {
+    /// Height and width.
+    size: [u32; 2],
+    counts: String,
+}
+
+/// Makes the entries of one sample.
+pub(super) struct Annotator<'a> {
+    pub samples: &'a Samples<'a>,
+    pub annotations: Annotations,
+    pub style: Style,
+}
+
+impl Annotator<'_> {
+    /// The record of sample `number`, whose image has the name `file_name` and `bytes` bytes.
+    pub fn record(
+        &self,
+        number: u64,
+        composed: Composed,
+        view: &SampleView<'_>,
+        file_name: String,
+        bytes: u64,
+    ) -> Record {
+        let mut record = Record {
+            image: self.image(number, &composed, file_name),
+            annotations: Vec::with_capacity(view.labels.len()),
+            bytes,
+            replaced: composed.replaced,
+            fallbacks: 0,
+            crowds_left_out: 0,
+        };
+        for instance in 0..view.labels.len() {
+            let ignored = view.layers[instance].is_some_and(|layer| {
+                let flag = composed.drawn.ignored.get(usize::from(layer));
+                flag.copied().unwrap_or(false)
+            });
+            self.add(&mut record, view, instance, ignored);
+        }
+        // What is in the image after pasting is no longer absent from it.
+        if let Some(negative) = &mut record.image.neg_category_ids {
+            negative.retain(|category| !view.labels.contains(category));
+        }
+        record
+    }
+
+    fn image(&self, number: u64, composed: &Composed, file_name: String) -> ImageEntry {
+        let [width, height] = self.samples.canvas();
+        let scene = scene_of(self.samples, composed);
+        // The LVIS form always has the lists, even where the scene's data set has none.
+        let lvis = |ids: fn(&Scene<'_>) -> Vec<i64>| {
+            (self.style == Style::Lvis).then(|| scene.as_ref().map(ids).unwrap_or_default())
+        };
+        ImageEntry {
+            id: number,
+            width,
+            height,
+            file_name,
+            scene_image_id: scene.map_or(-1, |scene| scene.image),
+            scene_file_name: scene.map_or(String::new(), |scene| scene.file_name()),
+            neg_category_ids: lvis(|scene| scene.negative_categories().collect()),
+            not_exhaustive_category_ids: lvis(|scene| scene.not_exhaustive_categories().collect()),
+        }
+    }
+
+    fn add(&self, record: &mut Record, view: &SampleView<'_>, instance: usize, ignored: bool) {
+        let category = view.labels[instance];
+        let is_crowd = view.iscrowd[instance] != 0;
+        if is_crowd && self.style == Style::Lvis {
+            // LVIS has no crowds: it says that a category is not annotated exhaustively.
+            record.crowds_left_out += 1;
+            if let Some(ids) = &mut record.image.not_exhaustive_category_ids
+                && !ids.contains(&category)
+            {
+                ids.push(category);
+            }
+            return;
+        }
+        let Some(mask) = view.run_lengths.get(instance) else {
+            return;
+        };
+        // An instance that stays has pixels, so it has a box.
+        let Some(bbox) = mask.bounding_box() else {
+            return;
+        };
+        let Some(segmentation) = self.segmentation(mask, is_crowd, &mut record.fallbacks) else {
+            return;
+        };
+        record.annotations.push(AnnotationEntry {
+            id: 0,
+            image_id: record.image.id,
+            category_id: category,
+            bbox,
+            area: mask.area(),
+            iscrowd: (self.style == Style::Coco).then_some(u8::from(is_crowd)),
+            ignore: ignored.then_some(1),
+            segmentation,
+            source: self.source(view, instance),
+        });
+    }
+
+    fn segmentation(
+        &self,
+        mask: &Rle,
+        is_crowd: bool,
+        fallbacks: &mut u64,
+    ) -> Option<Box<RawValue>> {
+        if self.annotations == Annotations::Polygons && !is_crowd {
+            if let Some(polygons) = outlines(mask) {
+                return to_raw_value(&polygons).ok();
+            }
+            *fallbacks += 1;
+        }
+        let run_lengths = RunLengths {
+            size: [mask.height(), mask.width()],
+            counts: mask.compressed(),
+        };
+        to_raw_value(&run_lengths).ok()
+    }
+
+    fn source(&self, view: &SampleView<'_>, instance: usize) -> SourceEntry {
+        match view.sources[instance] {
+            InstanceSource::Annotation(annotation) => SourceEntry {
+                cutout: None,
+                image: None,
+                annotation,
+                layer: None,
+            },
+            InstanceSource::Cutout(row) => {
+                let cutout = usize::try_from(row).ok();
+                let cutout = cutout.and_then(|row| self.samples.bank().get(row));
+                SourceEntry {
+                    cutout: Some(row),
+                    image: Some(cutout.map_or(-1, |cutout| cutout.image)),
+                    annotation: cutout.map_or(-1, |cutout| cutout.annotation),
+                    layer: view.layers[instance],
+                }
+            }
+        }
+    }
+}
+
+fn scene_of<'a>(samples: &Samples<'a>, composed: &Composed) -> Option<Scene<'a>> {
+    let row = usize::try_from(composed.drawn.plan.scene.index).ok()?;
+    samples.scenes().get(row)
+}

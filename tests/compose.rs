@@ -110,7 +110,7 @@ fn samples_without_instances_are_images_without_annotations() {
     let packs = Packs::new();
     let mut none = recipe();
     none.layers = [0, 0];
-    none.keep.min_area = u32::MAX;
+    (none.keep.min_area, none.keep.max_box_shift) = (u32::MAX, None);
     let samples = Samples::new(&packs.scenes, &packs.bank, none, CANVAS, SEED).unwrap();
     let options = packs.options("out", 6);
     let report = write(&samples, &options, |_| true).unwrap();

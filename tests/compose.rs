@@ -192,6 +192,8 @@ fn the_lvis_form_has_its_keys_and_counts_of_its_own() {
         let is_present = |id: &i64| present.is_some_and(|present| present.contains(id));
         let expected: Vec<i64> = [4, 2].into_iter().filter(|id| !is_present(id)).collect();
         assert_eq!(ids("neg_category_ids"), expected);
+        let name = image["file_name"].as_str().unwrap();
+        assert_eq!(image["coco_url"], format!("images/{name}"));
         shortened += usize::from(expected.len() < 2);
         let not_exhaustive = ids("not_exhaustive_category_ids");
         assert!([vec![3], vec![3, 5]].contains(&not_exhaustive));
@@ -220,7 +222,13 @@ fn the_lvis_form_has_its_keys_and_counts_of_its_own() {
     assert_eq!((report.crowds, report.crowds_left_out), (with_crowd, 0));
     let data = instances(&options);
     assert_eq!(data["categories"][0]["image_count"], 999);
-    assert_eq!(data["images"][0].get("neg_category_ids"), None);
+    for key in [
+        "neg_category_ids",
+        "not_exhaustive_category_ids",
+        "coco_url",
+    ] {
+        assert_eq!(data["images"][0].get(key), None);
+    }
 }
 
 /// Reads a composed data set as any other, packs it, and holds the packed masks against it.

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::composer::Composed;
+use super::folder::IMAGES_FOLDER;
 use super::outline::outlines;
 use super::record::{AnnotationEntry, ImageEntry, Record, SourceEntry};
 use super::samples::Samples;
@@ -70,6 +71,7 @@ impl Annotator<'_> {
             id: number,
             width,
             height,
+            coco_url: (self.style == Style::Lvis).then(|| format!("{IMAGES_FOLDER}/{file_name}")),
             file_name,
             scene_image_id: scene.map_or(-1, |scene| scene.image),
             scene_file_name: scene.map_or(String::new(), |scene| scene.file_name()),
@@ -158,4 +160,102 @@ impl Annotator<'_> {
 fn scene_of<'a>(samples: &Samples<'a>, composed: &Composed) -> Option<Scene<'a>> {
     let row = usize::try_from(composed.drawn.plan.scene.index).ok()?;
     samples.scenes().get(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bank::test_banks::{category, instance, row, write_bank, write_scenes};
+    use crate::bank::{CutoutBank, ScenePack};
+    use crate::compose::MaskOutput;
+    use crate::dataset::composer::Composer;
+    use crate::dataset::counts::Counts;
+    use crate::sampler::XPaste;
+
+    /// Samples over one scene with an object and a crowd, and two cutouts.
+    fn with_samples(test: impl Fn(&Samples<'_>)) {
+        let folder = tempfile::tempdir().unwrap();
+        let [scenes, bank] = ["scenes", "bank"].map(|name| folder.path().join(name));
+        let categories = [category(1, "cup"), category(2, "fork")];
+        let objects = [
+            instance(1, [2, 3, 30, 20], 0),
+            instance(2, [0, 30, 60, 30], 1),
+        ];
+        write_scenes(&scenes, &categories, &[64], &objects);
+        write_bank(&bank, &categories, &[vec![row(20, 1, 5), row(24, 2, 6)]]);
+        let scenes = ScenePack::open(&scenes).unwrap();
+        let bank = CutoutBank::open(&bank).unwrap();
+        let mut recipe = XPaste::default();
+        (recipe.layers, recipe.scene_scale) = ([6, 6], [1.0, 1.0]);
+        test(&Samples::new(&scenes, &bank, recipe, [320, 320], 1).unwrap());
+    }
+
+    fn record(samples: &Samples<'_>, style: Style, ignored: &[usize]) -> Record {
+        let mut composer = Composer::new(MaskOutput::Rle);
+        let mut composed = composer.compose_drawn(samples, 0).unwrap();
+        for &layer in ignored {
+            composed.drawn.ignored[layer] = true;
+        }
+        let annotator = Annotator {
+            samples,
+            annotations: Annotations::Polygons,
+            style,
+        };
+        let view = composer.batch().sample(0).unwrap();
+        annotator.record(0, composed, &view, "0.jpg".to_owned(), 9)
+    }
+
+    #[test]
+    fn dropped_labels_are_marked_and_not_counted() {
+        with_samples(|samples| {
+            let record = record(samples, Style::Lvis, &[1, 4]);
+            let mut marked = Vec::new();
+            for annotation in &record.annotations {
+                match annotation.source.layer {
+                    Some(layer) if annotation.ignore == Some(1) => marked.push(layer),
+                    _ => assert_eq!(annotation.ignore, None),
+                }
+            }
+            assert_eq!(marked, [1, 4]);
+            let mut counts = Counts::default();
+            counts.add(&record);
+            assert_eq!(counts.report.ignored, 2);
+            let packs = [category(1, "cup"), category(2, "fork")];
+            let written = counts.categories(Style::Lvis, packs.to_vec());
+            let count = |category: &crate::bank::Category| {
+                category.other["instance_count"].as_u64().unwrap()
+            };
+            let labelled: u64 = written.iter().map(count).sum();
+            assert_eq!(labelled, record.annotations.len() as u64 - 2);
+        });
+    }
+
+    #[test]
+    fn sources_are_named_and_crowds_are_run_lengths() {
+        with_samples(|samples| {
+            let coco = record(samples, Style::Coco, &[]);
+            let mut layers = Vec::new();
+            for annotation in &coco.annotations {
+                let is_crowd = annotation.iscrowd == Some(1);
+                assert_eq!(annotation.segmentation.get().starts_with('{'), is_crowd);
+                let source = &annotation.source;
+                match source.cutout {
+                    // The bank's annotation ids are ten times the image's.
+                    Some(row) => {
+                        let image = 5 + row as i64;
+                        assert_eq!((source.image, source.annotation), (Some(image), 10 * image));
+                        layers.extend(source.layer);
+                    }
+                    None => assert_eq!((source.image, source.annotation), (None, 7)),
+                }
+            }
+            assert!(layers.len() > 3 && layers.is_sorted(), "{layers:?}");
+            let crowds = coco.annotations.iter().filter(|a| a.iscrowd == Some(1));
+            assert_eq!((crowds.count(), coco.crowds_left_out), (1, 0));
+            let lvis = record(samples, Style::Lvis, &[]);
+            assert_eq!(lvis.annotations.len(), coco.annotations.len() - 1);
+            assert_eq!(lvis.crowds_left_out, 1);
+            assert_eq!(lvis.image.not_exhaustive_category_ids, Some(vec![2]));
+        });
+    }
 }

@@ -174,6 +174,7 @@ mod tests {
                 width: 4,
                 height: 3,
                 file_name: format!("{id}.png"),
+                coco_url: None,
                 scene_image_id: 7,
                 scene_file_name: "a\nb \"c\".jpg".to_owned(),
                 neg_category_ids: None,

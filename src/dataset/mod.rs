@@ -24,7 +24,8 @@
 //!
 //! In the LVIS form ([`Style::Lvis`]) images have the scene's `neg_category_ids`, without those that
 //! are in the image now, and `not_exhaustive_category_ids`, with the categories of crowds, which
-//! LVIS does not annotate; annotations have no `iscrowd`; and the categories' `image_count`,
+//! LVIS does not annotate, and `coco_url`, `images/` with the file's name, by which LVIS's readers
+//! find files below a folder; annotations have no `iscrowd`; and the categories' `image_count`,
 //! `instance_count` and `frequency` are those of the composed data set. `ignore`d annotations do not
 //! count there.
 //!

@@ -28,6 +28,9 @@ pub(super) struct ImageEntry {
     pub width: u32,
     pub height: u32,
     pub file_name: String,
+    /// LVIS's readers find files by the last two parts of this address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coco_url: Option<String>,
     pub scene_image_id: i64,
     pub scene_file_name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

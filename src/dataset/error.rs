@@ -29,8 +29,8 @@ pub enum DatasetError {
     },
     /// The output folder holds something else.
     #[error(
-        "{} is not empty: {reason}; choose another folder or give --force to replace a composed \
-         data set",
+        "{} is not empty: {reason}; choose another folder, or give --force, which replaces a \
+         composed data set and nothing else",
         folder.display()
     )]
     Occupied {
@@ -64,8 +64,8 @@ pub enum DatasetError {
     },
     /// More samples than allowed had to be drawn anew.
     #[error(
-        "{replaced} of {samples} samples had scenes that cannot be decoded, more than the allowed \
-         {percent} % (--max-replaced); the last was scene {}: {}",
+        "{replaced} of {samples} samples had scenes that cannot be decoded, more than the share of \
+         {allowed} that is allowed (--max-replaced); the last was scene {}: {}",
         last.scene, last.problem
     )]
     TooManyReplaced {
@@ -73,8 +73,8 @@ pub enum DatasetError {
         replaced: u64,
         /// Samples of the data set.
         samples: u64,
-        /// The allowed share of them.
-        percent: f64,
+        /// The share of them that is allowed.
+        allowed: f64,
         /// The scene that was one too many.
         last: Replaced,
     },

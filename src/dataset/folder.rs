@@ -6,7 +6,7 @@ use std::path::Path;
 use super::counts::DatasetReport;
 use super::error::DatasetError;
 use super::instances::{self, INSTANCES_FILE};
-use super::journal::{self, JOURNAL_FILE};
+use super::journal::{self, JOURNAL_FILE, Journal};
 use crate::bank::BankError;
 use crate::bank::write::{is_temporary, remove_temporaries};
 use crate::resume::{Settings, difference, file_names};
@@ -33,33 +33,14 @@ pub(super) enum Start {
 }
 
 /// Looks at the output folder (made if it is not there) and refuses one that holds anything but
-/// this data set, unless `force` says that our own files in it may be replaced.
+/// this data set, unless `force` says that another composed data set in it may be replaced.
 pub(super) fn start(
     folder: &Path,
     settings: &Settings,
     force: bool,
 ) -> Result<Start, DatasetError> {
     fs::create_dir_all(folder).map_err(|source| BankError::write(folder, source))?;
-    if force {
-        remove_former(folder)?;
-    }
-    let found = match instances::made_with(&folder.join(INSTANCES_FILE)) {
-        Some((settings, report)) => Some((settings, Some(report))),
-        None => journal::settings(folder).map(|settings| (settings, None)),
-    };
-    let start = match found {
-        Some((found, report)) => {
-            if let Some(reason) = difference(&found, settings) {
-                return occupied(
-                    folder,
-                    format!("it holds a data set made with other settings: {reason}"),
-                );
-            }
-            report.map_or(Start::Continue, |report| Start::Finished(Box::new(report)))
-        }
-        None if force => Start::Fresh,
-        None => refuse_others(folder).map(|()| Start::Fresh)?,
-    };
+    let start = look(folder, settings, force)?;
     let images = folder.join(IMAGES_FOLDER);
     fs::create_dir_all(&images).map_err(|source| BankError::write(&images, source))?;
     remove_temporaries(folder)?;
@@ -68,6 +49,27 @@ pub(super) fn start(
         remove_journal(folder)?;
     }
     Ok(start)
+}
+
+fn look(folder: &Path, settings: &Settings, force: bool) -> Result<Start, DatasetError> {
+    let found = match instances::made_with(&folder.join(INSTANCES_FILE)) {
+        Some((settings, report)) => Some((settings, Some(report))),
+        None => journal::settings(folder).map(|settings| (settings, None)),
+    };
+    let Some((found, report)) = found else {
+        // Not even by force: a folder without journal or annotation file of ours is not ours.
+        refuse_others(folder)?;
+        return Ok(Start::Fresh);
+    };
+    if force {
+        remove_former(folder)?;
+        return Ok(Start::Fresh);
+    }
+    if let Some(reason) = difference(&found, settings) {
+        let reason = format!("it holds a data set made with other settings: {reason}");
+        return occupied(folder, reason);
+    }
+    Ok(report.map_or(Start::Continue, |report| Start::Finished(Box::new(report))))
 }
 
 fn occupied<T>(folder: &Path, reason: String) -> Result<T, DatasetError> {
@@ -85,7 +87,10 @@ fn refuse_others(folder: &Path) -> Result<(), DatasetError> {
     names.extend(images.iter().map(|name| format!("{IMAGES_FOLDER}/{name}")));
     let is_ours = |name: &&String| is_temporary(name.rsplit('/').next().unwrap_or(name));
     match names.iter().find(|name| !is_ours(name)) {
-        Some(name) => occupied(folder, format!("it holds {name:?}")),
+        Some(name) => occupied(
+            folder,
+            format!("it holds {name:?} and no composed data set"),
+        ),
         None => Ok(()),
     }
 }
@@ -112,11 +117,13 @@ fn remove_journal(folder: &Path) -> Result<(), BankError> {
     }
 }
 
-/// Removes a former data set: the annotation file first, so that nothing half-removed loads.
+/// Removes a former data set: the annotation file first, so that nothing half-removed loads. The
+/// journal stays, without settings, until another is put in its place: it says that what is left is
+/// ours, should this be interrupted.
 fn remove_former(folder: &Path) -> Result<(), BankError> {
-    let mut names = Vec::from([INSTANCES_FILE, JOURNAL_FILE].map(str::to_owned));
-    let all = file_names(folder)?;
-    names.retain(|name| all.contains(name));
+    Journal::create(folder, &Settings::new())?;
+    let mut names = file_names(folder)?;
+    names.retain(|name| name == INSTANCES_FILE);
     let images = image_names(folder)?;
     let images = images.iter().filter(|name| is_image_of_ours(name));
     names.extend(images.map(|name| format!("{IMAGES_FOLDER}/{name}")));

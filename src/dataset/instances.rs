@@ -24,8 +24,6 @@ pub const INSTANCES_FILE: &str = "instances.json";
 #[derive(Serialize, Deserialize)]
 struct Info {
     description: String,
-    /// Version of this crate.
-    version: String,
     /// What decides the data set.
     settings: Settings,
     report: DatasetReport,
@@ -44,7 +42,6 @@ pub(super) fn write(
     let manifest = samples.scenes().manifest();
     let info = Info {
         description: "Copy-paste composed data set".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
         settings: settings.clone(),
         report: counts.report.clone(),
     };

@@ -75,6 +75,8 @@ fn settings(samples: &Samples<'_>, options: &DatasetOptions) -> Result<Settings,
         ImageFormat::Png => ("png", None),
     };
     let own = [
+        // Another version may draw or encode in another way.
+        ("version", json!(env!("CARGO_PKG_VERSION"))),
         ("scenes_xxh3", json!(hash(samples.scenes().directory())?)),
         ("bank_xxh3", json!(hash(samples.bank().directory())?)),
         ("count", json!(options.count)),
@@ -159,12 +161,12 @@ impl Run<'_> {
         self.counts.add(&record);
         if let Some(last) = record.replaced.last() {
             let replaced = self.counts.report.replaced;
-            let allowed = self.options.max_replaced * self.options.count as f64;
-            if replaced as f64 > allowed {
+            let allowed = self.options.max_replaced;
+            if replaced as f64 > allowed * self.options.count as f64 {
                 return Err(DatasetError::TooManyReplaced {
                     replaced,
                     samples: self.options.count,
-                    percent: 100.0 * self.options.max_replaced,
+                    allowed,
                     last: last.clone(),
                 });
             }

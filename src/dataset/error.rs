@@ -7,6 +7,17 @@ use crate::bank::BankError;
 use crate::compose::ComposeError;
 use crate::plan::PlanError;
 
+/// What an image's encoder said.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The PNG encoder's error.
+    #[error(transparent)]
+    Png(#[from] image::ImageError),
+    /// The JPEG encoder's error.
+    #[error(transparent)]
+    Jpeg(#[from] jpeg_encoder::EncodingError),
+}
+
 /// A data set that was not finished. What the journal has stays; the same call continues.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
@@ -25,7 +36,7 @@ pub enum DatasetError {
         /// The image's file name.
         file_name: String,
         /// The encoder's error.
-        source: image::ImageError,
+        source: EncodeError,
     },
     /// The output folder holds something else.
     #[error(

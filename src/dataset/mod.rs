@@ -67,7 +67,7 @@ use serde::Serialize;
 pub use crate::resume::Progress;
 pub use composer::Composer;
 pub use counts::DatasetReport;
-pub use error::DatasetError;
+pub use error::{DatasetError, EncodeError};
 pub use instances::INSTANCES_FILE;
 pub use outline::outlines;
 pub use record::Replaced;

@@ -4,15 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crossbeam::queue::SegQueue;
-use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
+use jpeg_encoder::{ColorType, SamplingFactor};
 use serde_json::json;
 
 use super::annotate::Annotator;
 use super::composer::Composer;
 use super::counts::{Counts, DatasetReport};
-use super::error::DatasetError;
+use super::error::{DatasetError, EncodeError};
 use super::folder::{self, IMAGES_FOLDER, Start, image_name};
 use super::instances::{self, INSTANCES_FILE};
 use super::journal::Journal;
@@ -212,20 +212,22 @@ fn write_sample(
     Ok(annotator.record(number, composed, &view, file_name, file.len() as u64))
 }
 
-fn encode(batch: &Batch, format: ImageFormat) -> Result<Vec<u8>, image::ImageError> {
+/// Encodes the image of a batch of one. JPEG files keep colour at full resolution, as pasted edges
+/// would bleed otherwise, and are made with integers only: equal pixels, equal bytes everywhere.
+fn encode(batch: &Batch, format: ImageFormat) -> Result<Vec<u8>, EncodeError> {
     let pixels = batch.pixels(0).unwrap_or_default();
     let [width, height] = [batch.canvas().width(), batch.canvas().height()];
     let mut file = Vec::new();
     match format {
-        ImageFormat::Jpeg { quality } => JpegEncoder::new_with_quality(&mut file, quality)
-            .write_image(pixels, width, height, ExtendedColorType::Rgb8)?,
+        ImageFormat::Jpeg { quality } => {
+            let mut encoder = jpeg_encoder::Encoder::new(&mut file, quality);
+            encoder.set_sampling_factor(SamplingFactor::F_1_1);
+            // A canvas has sides of at most 8192.
+            encoder.encode(pixels, width as u16, height as u16, ColorType::Rgb)?;
+        }
         ImageFormat::Png => {
-            PngEncoder::new(&mut file).write_image(
-                pixels,
-                width,
-                height,
-                ExtendedColorType::Rgb8,
-            )?;
+            let encoder = PngEncoder::new(&mut file);
+            encoder.write_image(pixels, width, height, ExtendedColorType::Rgb8)?;
         }
     }
     Ok(file)

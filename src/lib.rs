@@ -56,8 +56,9 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `cli` | the `pastebank` binary; needs the three below |
+//! | `cli` | the `pastebank` binary; needs the four below |
 //! | `pack` | reading annotations, packing, importing |
+//! | `dataset` | composed data sets on disk |
 //! | `view` | overlays and contact sheets |
 //! | `demo` | the data set that `pastebank demo` draws |
 //! | `candle` | batches as candle tensors |
@@ -72,14 +73,20 @@ pub mod bank;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod compose;
+#[cfg(feature = "dataset")]
+pub mod dataset;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod geometry;
 pub mod loader;
+#[cfg(any(feature = "pack", feature = "dataset"))]
+mod ordered;
 #[cfg(feature = "pack")]
 pub mod pack;
 pub mod plan;
 pub mod render;
+#[cfg(any(feature = "pack", feature = "dataset"))]
+mod resume;
 pub mod sampler;
 #[cfg(feature = "view")]
 pub mod view;

@@ -4,12 +4,14 @@
 
 mod bank;
 mod common;
+mod compose;
 mod demo;
 mod import;
 mod pack;
 mod plan;
 mod recipe;
 mod render;
+mod sampling;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,7 @@ enum Command {
     Bank(bank::Bank),
     Plan(plan::PlanCommand),
     Render(render::Render),
+    Compose(compose::Compose),
 }
 
 /// Parses the process's arguments, runs the command and says how it ended.
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Bank(bank) => bank.run(),
         Command::Plan(plan) => plan.run(),
         Command::Render(render) => render.run(),
+        Command::Compose(compose) => compose.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

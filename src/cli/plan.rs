@@ -3,15 +3,14 @@
 use std::io::{BufWriter, Write, stdout};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
-use super::common::{Packs, parse_canvas, say};
-use super::recipe::{OrderFlag, RecipeFlags};
+use super::common::say;
+use super::sampling::Sampling;
 use crate::bank::write::replace_file_with;
 use crate::plan::Plan;
 use crate::sampler::recipe::RecipeSettings;
@@ -21,23 +20,13 @@ use crate::sampler::{Order, Sampler};
 #[derive(Args)]
 pub(super) struct PlanCommand {
     #[command(flatten)]
-    packs: Packs,
-    /// Size of the output images.
-    #[arg(long, value_name = "WxH", value_parser = parse_canvas, default_value = "1024x1024")]
-    canvas: [u32; 2],
+    sampling: Sampling,
     /// How many samples.
     #[arg(long, value_name = "N", required_unless_present = "explain")]
     count: Option<u64>,
     /// The first sample, counted over all epochs.
     #[arg(long, value_name = "N", default_value_t = 0)]
     first: u64,
-    /// Equal seeds draw equal plans.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    #[command(flatten)]
-    recipe: RecipeFlags,
-    #[command(flatten)]
-    order: OrderFlag,
     /// Say in words and numbers what the recipe does with these packs, and print it as TOML,
     /// instead of drawing.
     #[arg(long, conflicts_with_all = ["count", "first", "out"])]
@@ -49,14 +38,9 @@ pub(super) struct PlanCommand {
 
 impl PlanCommand {
     pub fn run(self) -> Result<()> {
-        let (scenes, bank) = self.packs.open()?;
-        let settings = self.recipe.settings()?;
-        let (scenes, bank) = (Arc::new(scenes), Arc::new(bank));
-        let recipe = Arc::new(settings.clone());
-        let sampler = Sampler::new(scenes, bank, recipe, self.canvas, self.seed)?
-            .with_order(self.order.epoch_order)?;
+        let sampler = self.sampling.sampler()?;
         if self.explain {
-            return explain(&settings, &sampler);
+            return explain(&self.sampling.recipe.settings()?, &sampler);
         }
         let end = self.first.saturating_add(self.count.unwrap_or(0));
         let plan = Drawn {

@@ -10,7 +10,6 @@ mod decode;
 mod error;
 mod import;
 mod journal;
-mod ordered;
 mod run;
 
 use std::num::NonZero;
@@ -21,13 +20,15 @@ use image::codecs::jpeg::JpegEncoder;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::MOST_THREADS;
 use crate::annotations::coco::{AnnotationRecord, DataSet, ImageRecord};
 use crate::annotations::problems::{Problem, ProblemKind, Problems};
 use crate::annotations::rle::{Rle, pack_bits};
 use crate::bank::write::InstanceRow;
 use crate::bank::{SCENE_CHANNELS, mip};
 use crate::geometry::Size;
+use crate::ordered::threads_or_all;
+pub use crate::resume::Progress;
+use crate::resume::Settings;
 pub use error::PackError;
 pub use import::{ImportOptions, import};
 pub use journal::Counts;
@@ -36,7 +37,6 @@ pub(crate) use journal::remove_former_pack;
 
 use cut::{CutoutRow, Identity, Object};
 use decode::Photograph;
-use journal::Settings;
 use run::{Output, Prepared, PreparedScene, Sources};
 
 /// Pixels an image may have unless told otherwise: 64 million.
@@ -107,17 +107,6 @@ impl PackOptions {
             force: false,
         }
     }
-}
-
-/// How far a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// The first source that this run looked at; those before were finished already.
-    pub first: usize,
-    /// Sources that are done, finished ones included.
-    pub done: usize,
-    /// All sources.
-    pub total: usize,
 }
 
 /// What a finished run did.
@@ -210,12 +199,6 @@ fn resolved(folder: &Path) -> PathBuf {
         )
         .or_else(|_: std::io::Error| std::path::absolute(folder))
         .unwrap_or_else(|_| folder.to_owned())
-}
-
-fn threads_or_all(threads: Option<NonZero<usize>>) -> NonZero<usize> {
-    threads
-        .or_else(|| std::thread::available_parallelism().ok())
-        .map_or(NonZero::<usize>::MIN, |threads| threads.min(MOST_THREADS))
 }
 
 fn settings(options: &PackOptions, data: &DataSet) -> Settings {

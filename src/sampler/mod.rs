@@ -9,6 +9,7 @@ pub mod colour;
 mod error;
 mod ground;
 mod groups;
+mod identity;
 mod links;
 mod order;
 pub mod placement;

@@ -232,7 +232,7 @@ fn object_in(cutout: &Cutout<'_>, resized: [u32; 2], flip: bool) -> ObjectBox {
 }
 
 /// The box around the object once its layer is rotated about its rectangle's centre (rule 12).
-fn rotated(object: &ObjectBox, resized: [u32; 2], angle: f64) -> ObjectBox {
+pub(super) fn rotated(object: &ObjectBox, resized: [u32; 2], angle: f64) -> ObjectBox {
     if angle == 0.0 {
         return *object;
     }

@@ -12,6 +12,7 @@ use crate::bank::Cutout;
 use crate::geometry::Size;
 use crate::plan::LayerPlan;
 use crate::sampler::colour::{Affine, ColorJitter};
+use crate::sampler::groups::Candidate;
 use crate::sampler::placement::{ObjectBox, PlacementMode};
 use crate::sampler::random::Draws;
 use crate::sampler::{Ground, Sample, Scratch};
@@ -91,7 +92,9 @@ impl BankSettings {
             taken,
             ..
         } = &mut sample.scratch;
-        (candidates.clear(), categories.clear(), taken.clear());
+        candidates.clear();
+        categories.clear();
+        taken.clear();
         let plan = &sample.plan.scene;
         let Some(scene) = ground.scenes.get(plan.index as usize) else {
             return;
@@ -116,7 +119,7 @@ impl BankSettings {
     fn layer<'a>(
         &self,
         ground: &'a Ground,
-        candidates: &[crate::sampler::groups::Candidate],
+        candidates: &[Candidate],
         draws: &Draws,
         number: u64,
     ) -> Option<Drawn<'a>> {

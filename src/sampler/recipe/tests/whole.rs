@@ -292,3 +292,34 @@ fn the_order_decides_on_scenes_alone() {
         assert_eq!(other.scene.index, index % 2);
     }
 }
+
+#[test]
+fn drawing_reuses_its_memory() {
+    let packs = mixed();
+    let mut settings = RecipeSettings::both();
+    settings.bank.categories = crate::sampler::recipe::Categories::Present;
+    settings.bank.matching = 1.0;
+    settings.bank.placement = crate::sampler::placement::PlacementMode::Overlap {
+        most: 0.5,
+        attempts: 3,
+    };
+    let sampler = sampler(&packs, &settings, CANVAS);
+    let mut sample = Sample::default();
+    let capacities = |sample: &Sample| {
+        let scratch = &sample.scratch;
+        let lists = [&sample.plan.layers.capacity(), &sample.ignored.capacity()];
+        let more = [
+            &scratch.candidates.capacity(),
+            &scratch.categories.capacity(),
+        ];
+        [lists, more]
+            .concat()
+            .into_iter()
+            .copied()
+            .collect::<Vec<usize>>()
+    };
+    (0..300).for_each(|epoch| sampler.draw(epoch, 0, 0, None, 0, &mut sample));
+    let before = capacities(&sample);
+    (300..900).for_each(|epoch| sampler.draw(epoch, 1, 0, None, 0, &mut sample));
+    assert_eq!(capacities(&sample), before);
+}

@@ -1,5 +1,8 @@
 //! What recipes draw from: the packs, the canvas, and the indices over them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};

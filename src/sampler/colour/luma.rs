@@ -1,11 +1,5 @@
 //! How bright and how contrasted a cutout and the scene under it are, and making the one match the
 //! other.
-//!
-//! Both sides are measured at small mip levels ([`SMALL_SIDE`]), of which a few kilobytes are read.
-//! The means there are those of level 0 within the rounding of rule 2, a fraction of a grey level.
-//! The deviations are smaller than level 0's wherever there is texture finer than a texel of the
-//! level, since a mip averages it away. It is the same for both sides, and matching takes only
-//! their ratio; but a deviation from here must not be held against one of level 0.
 
 #[cfg(test)]
 mod tests;
@@ -20,11 +14,17 @@ use crate::plan::ScenePlan;
 const SMALL_SIDE: u32 = 64;
 
 /// Mean and standard deviation of Rec. 601 luma, in grey levels of 0..=255.
+///
+/// Cutouts and scenes are both measured at a small mip level, of which a few kilobytes are read.
+/// The mean there is that of level 0 within the rounding of rule 2, a fraction of a grey level. The
+/// deviation is smaller than level 0's wherever there is texture finer than a texel of the level,
+/// since a mip averages it away. It is so for both sides, and matching takes only their ratio; but
+/// a deviation from here must not be held against one of level 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Luma {
     /// The mean.
     pub mean: f64,
-    /// The standard deviation at a small mip level; 0 where all is one grey.
+    /// The standard deviation, as the small level has it; 0 where all is one grey.
     pub deviation: f64,
 }
 

@@ -12,6 +12,7 @@ use crate::bank::Cutout;
 use crate::geometry::Size;
 use crate::plan::LayerPlan;
 use crate::sampler::colour::{Affine, ColorJitter};
+use crate::sampler::groups::Candidate;
 use crate::sampler::placement::{ObjectBox, PlacementMode};
 use crate::sampler::random::Draws;
 use crate::sampler::{Ground, Sample, Scratch};
@@ -91,7 +92,9 @@ impl BankSettings {
             taken,
             ..
         } = &mut sample.scratch;
-        (candidates.clear(), categories.clear(), taken.clear());
+        candidates.clear();
+        categories.clear();
+        taken.clear();
         let plan = &sample.plan.scene;
         let Some(scene) = ground.scenes.get(plan.index as usize) else {
             return;
@@ -116,7 +119,7 @@ impl BankSettings {
     fn layer<'a>(
         &self,
         ground: &'a Ground,
-        candidates: &[crate::sampler::groups::Candidate],
+        candidates: &[Candidate],
         draws: &Draws,
         number: u64,
     ) -> Option<Drawn<'a>> {
@@ -232,7 +235,7 @@ fn object_in(cutout: &Cutout<'_>, resized: [u32; 2], flip: bool) -> ObjectBox {
 }
 
 /// The box around the object once its layer is rotated about its rectangle's centre (rule 12).
-fn rotated(object: &ObjectBox, resized: [u32; 2], angle: f64) -> ObjectBox {
+pub(super) fn rotated(object: &ObjectBox, resized: [u32; 2], angle: f64) -> ObjectBox {
     if angle == 0.0 {
         return *object;
     }

@@ -17,6 +17,7 @@ use pastebank::compose::{
 };
 use pastebank::loader::{LoadedBatch, Loader, LoaderError, LoaderOptions, LoaderState, Tail};
 use pastebank::plan::{CheckedPlan, Keep, Plan};
+use pastebank::sampler::recipe::KeepRule;
 use pastebank::sampler::{
     At, Ground, Order, Recipe, RecipeSettings, Sample, Sampler, SamplerError, Weights,
 };
@@ -282,12 +283,12 @@ fn a_state_of_another_run_is_refused_with_the_difference() {
     let ordered = sampler(&packs).with_order(Order::Sequential).unwrap();
     assert!(refusal(ordered, same).contains("`order`"));
     let recipe = RecipeSettings {
-        keep: Keep::default(),
+        keep: KeepRule(Keep::default()),
         ..RecipeSettings::xpaste()
     };
     let text = refusal(sampler_with(&packs, Arc::new(recipe), 7), same);
     assert!(
-        text.contains("keep") && text.contains("301 was saved"),
+        text.contains("`recipe.keep`: \"xpaste\" was saved, this run has \"strict\""),
         "{text}"
     );
     let padded = LoaderOptions {

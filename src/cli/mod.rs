@@ -9,6 +9,7 @@ mod import;
 mod pack;
 mod plan;
 mod render;
+mod view;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ enum Command {
     Bank(bank::Bank),
     Plan(plan::PlanCommand),
     Render(render::Render),
+    View(Box<view::View>),
 }
 
 /// Parses the process's arguments, runs the command and says how it ended.
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Bank(bank) => bank.run(),
         Command::Plan(plan) => plan.run(),
         Command::Render(render) => render.run(),
+        Command::View(view) => view.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -143,7 +143,9 @@ impl View {
             Some(path) => category_file(path)?,
             None => Vec::new(),
         };
-        let names = names.into_iter().map(|category| (category.id, category.name));
+        let names = names
+            .into_iter()
+            .map(|category| (category.id, category.name));
         let mut pictures = RenderedPictures::open(folder, names.collect(), self.first)
             .with_context(|| format!("{} is no composed folder", folder.display()))?;
         self.show(&mut pictures, format)
@@ -226,7 +228,11 @@ impl View {
 impl OutputFlags {
     /// By the flag, or else by the file's ending.
     fn format(&self) -> Result<Format> {
-        let ending = self.out.extension().unwrap_or_default().to_ascii_lowercase();
+        let ending = self
+            .out
+            .extension()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         match (self.format, ending.to_str()) {
             (Some(format), _) => Ok(format),
             (None, Some("png")) => Ok(Format::Png),
@@ -272,7 +278,15 @@ impl OutputFlags {
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Vec<String>, ViewError> {
         let (tile, style) = (self.tile.unwrap_or(640), self.style());
-        let counted = write_page(source, count, tile, self.columns, style, &self.out, progress)?;
+        let counted = write_page(
+            source,
+            count,
+            tile,
+            self.columns,
+            style,
+            &self.out,
+            progress,
+        )?;
         let length = std::fs::metadata(&self.out).map_or(0, |file| file.len());
         Ok(vec![format!(
             "{} pictures with {} instances, {} of them pasted, in {} ({})",

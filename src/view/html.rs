@@ -411,7 +411,10 @@ mod tests {
 
     #[test]
     fn an_empty_gallery_is_a_page_and_a_stopped_one_leaves_nothing() {
-        assert_eq!(element(&page(&mut given(0)), "index")["pictures"], json!([]));
+        assert_eq!(
+            element(&page(&mut given(0)), "index")["pictures"],
+            json!([])
+        );
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("page.html");
         let stop = &mut |done| done < 1;

@@ -165,9 +165,9 @@ fn captions(picture: &Picture) -> [String; 2] {
     let [width, height] = picture.size;
     let of = |origin| picture.instances.iter().filter(move |i| i.origin == origin);
     let (scene, pasted) = (of(Origin::Scene).count(), of(Origin::Pasted).count());
-    let instances = match picture.instances.len() {
-        1 => "1 instance".to_owned(),
-        all if scene + pasted == 0 => format!("{all} instances"),
+    let instances = match (scene + pasted, picture.instances.len()) {
+        (0, 1) => "1 instance".to_owned(),
+        (0, all) => format!("{all} instances"),
         _ => format!("{scene} of the scene, {pasted} pasted (+)"),
     };
     let size = format!("{width}x{height}");

@@ -41,15 +41,24 @@
       (state.sources.size === 0 || sourcesOf(instance).some((source) => state.sources.has(source)));
   }
 
-  /** Reads `#category=cat&source=pasted&masks=0` from the address. */
+  /** Reads `#category=cat&source=pasted&masks=0&picture=3` from the address. */
   function readAddress() {
     const wanted = new URLSearchParams(location.hash.slice(1));
     const names = new Set(wanted.getAll("category"));
     state.categories = new Set(index.categories.filter(({ name }) => names.has(name)).map(({ id }) => id));
     state.sources = new Set(wanted.getAll("source").filter((name) => sourceNames.includes(name)));
     for (const part of PARTS) {
-      if (wanted.has(part)) state[part] = wanted.get(part) !== "0";
+      state[part] = wanted.has(part) ? wanted.get(part) !== "0" : index.style[part];
     }
+    return Number.parseInt(wanted.get("picture"), 10);
+  }
+
+  /** Does what the address says. */
+  function followAddress() {
+    const picture = readAddress();
+    update();
+    if (index.pictures[picture]) openLarge(picture);
+    else if (large.open) large.close();
   }
 
   function writeAddress() {
@@ -59,6 +68,7 @@
     for (const part of PARTS) {
       if (state[part] !== index.style[part]) wanted.append(part, state[part] ? "1" : "0");
     }
+    if (large.open) wanted.append("picture", largePosition);
     history.replaceState(null, "", "#" + wanted);
   }
 
@@ -161,8 +171,9 @@
         tag.remove();
         continue;
       }
-      tag.style.left = `${x}px`;
-      tag.style.top = `${free}px`;
+      // In shares of the picture, so that they stay with it until it is drawn anew.
+      tag.style.left = `${100 * x / room[0]}%`;
+      tag.style.top = `${100 * free / room[1]}%`;
       placed.push({ x, y: free, width, height });
     }
   }
@@ -185,13 +196,23 @@
       }
       this.frame = make("span", { className: "frame" });
       this.frame.style.aspectRatio = `${size[0]} / ${size[1]}`;
-      this.image = make("img", { src: this.payload.image, alt: title, decoding: "async", draggable: false });
+      this.image = make("img", { src: this.payload.image, alt: title, draggable: false });
+      this.frame.append(this.image);
       this.well.replaceChildren(this.frame);
       this.fit();
     }
 
+    /** Draws anew if the well has changed its size: tags are placed for one size. */
+    refit() {
+      if (this.frame && this.fitted !== this.wellSize()) this.fit();
+    }
+
+    wellSize() {
+      return `${this.well.clientWidth} ${this.well.clientHeight}`;
+    }
+
     fit() {
-      if (!this.frame) return;
+      this.fitted = this.wellSize();
       const [width, height] = this.picture.size;
       const wide = width * this.well.clientHeight >= height * this.well.clientWidth;
       this.frame.style.width = wide ? "100%" : "auto";
@@ -201,7 +222,8 @@
 
     draw() {
       if (!this.frame) return;
-      this.frame.replaceChildren(this.image);
+      // The picture stays where it is: put in anew, it would flicker.
+      for (const overlay of [...this.frame.children].slice(1)) overlay.remove();
       if (state.masks) this.frame.append(maskCanvas(this.picture, this.payload.masks));
       if (state.boxes) this.frame.append(boxes(this.picture));
       if (state.names) placeTags(this.frame, this.picture);
@@ -303,6 +325,7 @@
     largePosition = position;
     if (!large.open) large.showModal();
     drawLarge();
+    writeAddress();
   }
 
   function drawLarge() {
@@ -318,6 +341,7 @@
       return make("li", {}, swatch, make("span", { textContent: nameOf(instance), title: nameOf(instance) }),
         make("small", { textContent: detail }));
     }));
+    document.documentElement.dataset.large = `${largePosition}: ${byId("large-instances").children.length}`;
   }
 
   /** The next card that is not filtered out. */
@@ -412,7 +436,7 @@
       .map(([name, count]) => [name, number(count)]);
     rows.push(["Instances a picture", mean]);
     byId("totals").append(...rows.flatMap(([name, text]) =>
-      [make("dt", { textContent: name }), make("dd", { textContent: text })]));
+      [make("dt", { textContent: name, className: name === name.toLowerCase() ? "part" : "" }), make("dd", { textContent: text })]));
     const problems = index.problems.reduce((sum, { count }) => sum + count, 0);
     byId("problems").hidden = problems === 0;
     byId("problems").querySelector("summary").textContent = plural(problems, "problem") + " in the data";
@@ -497,6 +521,7 @@
     large.addEventListener("close", () => {
       largeView.clear();
       cards[largePosition].well.focus();
+      writeAddress();
     });
     document.addEventListener("keydown", (event) => {
       if (event.target.matches("input") || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -505,15 +530,12 @@
       if (large.open && event.key === "ArrowLeft") step(-1);
       if (large.open && event.key === "ArrowRight") step(1);
     });
-    window.addEventListener("hashchange", () => {
-      readAddress();
-      update();
-    });
+    window.addEventListener("hashchange", followAddress);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", buildCoverage);
     new ResizeObserver(() => {
-      for (const card of cards) if (card.drawn) card.view.fit();
-      if (large.open) largeView.fit();
+      for (const { drawn, view } of cards) if (drawn) view.refit();
     }).observe(grid);
+    new ResizeObserver(() => largeView.refit()).observe(largeView.well);
   }
 
   if (matchMedia("(max-width: 860px)").matches) {
@@ -531,9 +553,8 @@
   buildCategories();
   buildSizes();
   buildCoverage();
-  readAddress();
   listen();
-  update();
+  followAddress();
   for (const card of cards) watcher.observe(card.element);
   document.documentElement.dataset.ready = "1";
 })();

@@ -75,8 +75,7 @@ impl<'a> SamplePictures<'a> {
             let ignored = Vec::new();
             Some(DrawnSample { plan, ignored })
         };
-        let mut pictures =
-            SamplePictures::drawn(title, plan, (scenes, bank), first, threads, draw);
+        let mut pictures = SamplePictures::drawn(title, plan, (scenes, bank), first, threads, draw);
         pictures.total = Some(total);
         Ok(pictures)
     }

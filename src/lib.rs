@@ -56,7 +56,7 @@
 //! |---|---|
 //! | `cli` | the `pastebank` binary; needs the three below |
 //! | `pack` | reading annotations, packing, importing |
-//! | `view` | overlays and contact sheets |
+//! | `view` | overlays, contact sheets and HTML pages |
 //! | `demo` | the data set that `pastebank demo` draws |
 //! | `candle` | batches as candle tensors |
 //!

@@ -29,7 +29,15 @@ use crate::bank::write::replace_file_with;
 const PAGE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/style.css");
 const GUARD: &str = include_str!("html/guard.js");
-const SCRIPT: &str = include_str!("html/script.js");
+/// The parts of the page's one script, in their order.
+const SCRIPT: [&str; 6] = [
+    include_str!("html/state.js"),
+    include_str!("html/picture.js"),
+    include_str!("html/grid.js"),
+    include_str!("html/filters.js"),
+    include_str!("html/charts.js"),
+    include_str!("html/start.js"),
+];
 
 /// Quality of the pictures in the page, of 100.
 const JPEG_QUALITY: u8 = 82;
@@ -95,7 +103,7 @@ impl<'a> Page<'a> {
                 "title" => self.text(&escaped(&source.title()))?,
                 "style" => self.text(STYLE)?,
                 "guard" => self.text(GUARD)?,
-                "script" => self.text(SCRIPT)?,
+                "script" => self.text(&SCRIPT.concat())?,
                 "pictures" => for_each_picture(source, count, longest, progress, |picture| {
                     self.picture(&picture)
                 })?,

@@ -76,14 +76,15 @@ impl Recipe for Workload {
 fn layer(ground: &Ground, draw: &mut impl Rng) -> LayerPlan {
     let resized = [(); 2].map(|()| draw.random_range(75..=225));
     let canvas = [ground.canvas.width(), ground.canvas.height()];
-    let place = |axis: usize| {
+    let cutout = draw.random_range(0..ground.bank.len() as u64);
+    let offset = [0, 1].map(|axis: usize| {
         let (side, canvas) = (resized[axis] as i32, canvas[axis] as i32);
         draw.random_range(-side / 2..canvas - side / 2)
-    };
+    });
     LayerPlan {
-        cutout: draw.random_range(0..ground.bank.len() as u64),
+        cutout,
         resized,
-        offset: [0, 1].map(place),
+        offset,
         flip: draw.random_bool(0.5),
         angle: 0.0,
         blend: Blend::Gaussian { sigma: 2.0 },

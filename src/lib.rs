@@ -59,7 +59,7 @@
 //! | `cli` | the `pastebank` binary; needs the four below |
 //! | `pack` | reading annotations, packing, importing |
 //! | `dataset` | composed data sets on disk |
-//! | `view` | overlays and contact sheets |
+//! | `view` | overlays, contact sheets and HTML pages |
 //! | `demo` | the data set that `pastebank demo` draws |
 //! | `candle` | batches as candle tensors |
 //!

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
 
 use crate::bank::write::is_temporary;
-use crate::bank::{CutoutBank, ScenePack};
+use crate::bank::{Category, CutoutBank, ScenePack};
 use crate::compose::SampleView;
 use crate::compose::batch::words_of;
 use crate::view::{Mask, Overlay, tint};
@@ -178,7 +179,7 @@ pub(super) struct BankFlag {
     pub weight: f64,
 }
 
-fn parse_bank(text: &str) -> Result<BankFlag, String> {
+pub(super) fn parse_bank(text: &str) -> Result<BankFlag, String> {
     // A folder's own name may hold an equals sign.
     let weighted = text.rsplit_once('=').and_then(|(folder, weight)| {
         let weight: f64 = weight.parse().ok()?;
@@ -204,6 +205,23 @@ impl Packs {
             CutoutBank::join(banks.collect::<Result<_, _>>()?)?,
         ))
     }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum CategoryFile {
+    List(Vec<Category>),
+    Object { categories: Vec<Category> },
+}
+
+/// The categories of a COCO file, a manifest or a plain list.
+pub(super) fn category_file(path: &Path) -> Result<Vec<Category>> {
+    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file = serde_json::from_slice(&text)
+        .with_context(|| format!("{}: no list of categories with id and name", path.display()))?;
+    Ok(match file {
+        CategoryFile::List(categories) | CategoryFile::Object { categories } => categories,
+    })
 }
 
 /// The instances of a composed sample, ready to be drawn over its image.

@@ -12,6 +12,7 @@ mod plan;
 mod recipe;
 mod render;
 mod sampling;
+mod view;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ enum Command {
     Plan(plan::PlanCommand),
     Render(render::Render),
     Compose(compose::Compose),
+    View(Box<view::View>),
 }
 
 /// Parses the process's arguments, runs the command and says how it ended.
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Plan(plan) => plan.run(),
         Command::Render(render) => render.run(),
         Command::Compose(compose) => compose.run(),
+        Command::View(view) => view.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@
 //! when they are called again.
 
 mod cut;
-mod decode;
+pub(crate) mod decode;
 mod error;
 mod import;
 mod journal;
@@ -261,24 +261,29 @@ impl Sources for Photographs<'_> {
     }
 }
 
+/// The first place in `folder` where the file is: as named, by its last part, or as LVIS's address
+/// has it.
+pub(crate) fn find_image(folder: &Path, image: &ImageRecord) -> PathBuf {
+    let named = folder.join(&image.file_name);
+    let last = |path: &str, parts: usize| {
+        let all: Vec<&str> = path.split(['/', '\\']).collect();
+        all[all.len().saturating_sub(parts)..].join("/")
+    };
+    let url = image.coco_url.iter();
+    let candidates = url
+        .flat_map(|url| [last(url, 2), last(url, 1)])
+        .chain([last(&image.file_name, 1)])
+        .filter(|name| !name.is_empty())
+        .map(|name| folder.join(name));
+    std::iter::once(named.clone())
+        .chain(candidates)
+        .find(|path| path.is_file())
+        .unwrap_or(named)
+}
+
 impl Photographs<'_> {
-    /// The first place where the file is: as named, by its last part, or as LVIS's address has it.
     fn find(&self, image: &ImageRecord) -> PathBuf {
-        let named = self.options.images.join(&image.file_name);
-        let last = |path: &str, parts: usize| {
-            let all: Vec<&str> = path.split(['/', '\\']).collect();
-            all[all.len().saturating_sub(parts)..].join("/")
-        };
-        let url = image.coco_url.iter();
-        let candidates = url
-            .flat_map(|url| [last(url, 2), last(url, 1)])
-            .chain([last(&image.file_name, 1)])
-            .filter(|name| !name.is_empty())
-            .map(|name| self.options.images.join(name));
-        std::iter::once(named.clone())
-            .chain(candidates)
-            .find(|path| path.is_file())
-            .unwrap_or(named)
+        find_image(&self.options.images, image)
     }
 
     fn cutout_bytes(&self, image: &ImageRecord) -> usize {

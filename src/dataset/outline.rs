@@ -117,7 +117,7 @@ impl Heading {
 
 /// A closed line along pixel edges.
 struct Ring {
-    /// Each corner once, as y and x in the box; a hole's begin with its upper left one.
+    /// Each corner, as y and x in the box, from the upper left one on.
     corners: Vec<[u32; 2]>,
     is_hole: bool,
 }
@@ -177,10 +177,8 @@ impl Plane {
 
 impl Ring {
     fn new(mut corners: Vec<[u32; 2]>, is_hole: bool) -> Ring {
-        if is_hole {
-            let first = (0..corners.len()).min_by_key(|&corner| corners[corner]);
-            corners.rotate_left(first.unwrap_or(0));
-        }
+        let first = (0..corners.len()).min_by_key(|&corner| corners[corner]);
+        corners.rotate_left(first.unwrap_or(0));
         Ring { corners, is_hole }
     }
 }

@@ -33,7 +33,20 @@ struct Shown {
 }
 
 impl Shown {
+    /// Loads the page anew, a few times at most, until cards that should be drawn are: on a busy
+    /// machine a headless browser may end before it has made a first frame, and tells the page's
+    /// observers of nothing then.
     fn of(browser: &Path, page: &Path, fragment: &str, window: &str) -> Shown {
+        for _ in 0..5 {
+            let shown = Shown::once(browser, page, fragment, window);
+            if shown.data("rendered") != "0" || shown.data("shown") == "0" {
+                return shown;
+            }
+        }
+        panic!("no card was drawn in five loads of {}", page.display());
+    }
+
+    fn once(browser: &Path, page: &Path, fragment: &str, window: &str) -> Shown {
         let profile = tempfile::tempdir().unwrap();
         let address = format!("file://{}#{fragment}", page.display());
         let output = Command::new(browser)

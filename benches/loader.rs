@@ -199,7 +199,7 @@ fn soak(batches: u64) {
     pastebank::pack::pack(&options, |_| true).unwrap();
     let scenes = Arc::new(ScenePack::open(options.scenes.as_ref().unwrap()).unwrap());
     println!(
-        "soak: {batches} batches of 8 at 160x160, xpaste, all threads, maps released every 128 MiB"
+        "soak: {batches} batches of 8 at 160x160, xpaste, all threads, pages of maps released from 128 MiB on"
     );
     for rows in [2_000, 100_000] {
         let path = folder.path().join(rows.to_string());

@@ -14,6 +14,7 @@
 
 mod error;
 mod options;
+mod resident;
 mod ring;
 mod state;
 mod statistics;
@@ -154,7 +155,7 @@ impl Loader {
             bank: Arc::clone(&ground.bank),
             output: options.output,
             is_cancelled: false.into(),
-            mapped_bytes: 0.into(),
+            unreleased_bytes: 0.into(),
             mapped_limit: options.mapped_limit,
         });
         let depth = options.prefetch;

@@ -493,3 +493,72 @@ fn recipes_are_chosen_changed_explained_and_kept() {
     fails(&with_packs(&["plan"], &[]), here, 2, &["--count"]);
     fails(&["demo", "--recipe", "paste"], here, 2, &["paste"]);
 }
+
+#[test]
+fn several_packs_and_recipes_are_taken_or_refused() {
+    let folder = demo();
+    let here = folder.path();
+    let plan = |more: &[&str]| -> Value {
+        let text = succeeds(&with_packs(&["plan", "--canvas", "99x80"], more), here);
+        serde_json::from_str(&text).unwrap()
+    };
+    // The second bank's rows follow those of the first; with weight 0 none of the first is drawn.
+    let both = ["--count", "30", "--bank", "demo/bank", "--recipe", "xpaste"];
+    let cutouts = |plan: &Value| -> Vec<u64> {
+        let samples = plan["samples"].as_array().unwrap();
+        let layers = samples.iter().flat_map(|s| s["layers"].as_array().unwrap());
+        layers
+            .map(|layer| layer["cutout"].as_u64().unwrap())
+            .collect()
+    };
+    let rows = cutouts(&plan(&["--count", "40"]))
+        .into_iter()
+        .max()
+        .unwrap()
+        + 1;
+    assert!(
+        cutouts(&plan(&both))
+            .into_iter()
+            .any(|cutout| cutout > rows + 20)
+    );
+    let synthetic = [
+        "--synthetic",
+        "demo/scenes",
+        "--set",
+        "synthetic.probability=1",
+    ];
+    let scenes = plan(&[&["--count", "12"], &synthetic[..]].concat());
+    for sample in scenes["samples"].as_array().unwrap() {
+        assert!(sample["scene"]["index"].as_u64().unwrap() >= 48);
+    }
+    let refused = |more: &[&str], parts: &[&str]| {
+        fails(&with_packs(&["plan", "--count", "1"], more), here, 2, parts);
+    };
+    refused(
+        &["--synthetic", "demo/scenes"],
+        &["synthetic.probability is 0"],
+    );
+    refused(
+        &["--set", "synthetic.probability=0.5"],
+        &["--synthetic DIR was expected"],
+    );
+    refused(
+        &["--first", "18446744073709551615"],
+        &["--first", "no such sample"],
+    );
+    let zero = [
+        "plan",
+        "--scenes",
+        "demo/scenes",
+        "--bank",
+        "demo/bank=0",
+        "--count",
+        "1",
+    ];
+    fails(&zero, here, 2, &["all weights are 0"]);
+    let view = with_packs(
+        &["view", "--plan", "p.json", "--out", "p.png"],
+        &["--recipe", "both"],
+    );
+    fails(&view, here, 2, &["--recipe"]);
+}

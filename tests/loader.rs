@@ -215,27 +215,118 @@ fn ranks_share_every_epoch_and_padding_is_told() {
 #[test]
 fn a_run_resumes_bit_for_bit_after_any_step() {
     let packs = packs(4);
-    let whole = run(Loader::new(sampler(&packs), options(4, 2)).unwrap());
     let mut compared = 0;
-    for stop in 0..=whole.len() {
-        let mut loader = Loader::new(sampler(&packs), options(4, 2)).unwrap();
-        for expected in &whole[..stop] {
-            assert_eq!(digests(&loader.next().unwrap().unwrap()), *expected);
-        }
-        let text = loader.state().to_json();
-        assert!(text.len() < 10_000, "a state is small: {}", text.len());
-        drop(loader);
-        let state = LoaderState::from_json(text.as_bytes()).unwrap();
-        assert_eq!(state.step(), stop as u64);
-        let options = LoaderOptions {
-            prefetch: 1 + stop % 3,
-            ..options(4, 1 + stop % 4)
+    for tail in [Tail::Drop, Tail::Pad] {
+        let options = |threads| LoaderOptions {
+            tail,
+            ..options(4, threads)
         };
-        let rest = run(Loader::resume(sampler(&packs), options, &state).unwrap());
-        assert_eq!(rest, whole[stop..], "resumed after {stop}");
-        compared += rest.len();
+        let whole = run(Loader::new(sampler(&packs), options(2)).unwrap());
+        for stop in 0..=whole.len() {
+            let mut loader = Loader::new(sampler(&packs), options(2)).unwrap();
+            for expected in &whole[..stop] {
+                assert_eq!(digests(&loader.next().unwrap().unwrap()), *expected);
+            }
+            let text = loader.state().to_json();
+            assert!(text.len() < 10_000, "a state is small: {}", text.len());
+            drop(loader);
+            let state = LoaderState::from_json(text.as_bytes()).unwrap();
+            assert_eq!(state.step(), stop as u64);
+            assert_eq!(state.epoch(), whole.get(stop).map_or(3, |batch| batch[0].1));
+            let options = LoaderOptions {
+                prefetch: 1 + stop % 3,
+                ..options(1 + stop % 4)
+            };
+            let rest = run(Loader::resume(sampler(&packs), options, &state).unwrap());
+            assert_eq!(rest, whole[stop..], "resumed after {stop}");
+            compared += rest.len();
+        }
     }
     println!("{compared} batches equal after resuming");
+}
+
+#[test]
+fn a_recipe_that_changes_over_the_run_resumes_only_at_the_same_pace() {
+    let packs = packs(16);
+    let mut recipe = RecipeSettings::xpaste();
+    recipe.schedule.without_last_epochs = 1;
+    let recipe: Arc<dyn Recipe> = Arc::new(recipe);
+    let sampler = || sampler_with(&packs, recipe.clone(), 7);
+    let whole = run(Loader::new(sampler(), options(4, 2)).unwrap());
+    let mut loader = Loader::new(sampler(), options(4, 2)).unwrap();
+    (0..6).for_each(|_| drop(loader.next().unwrap().unwrap()));
+    let state = loader.state();
+    let rest = run(Loader::resume(sampler(), options(4, 3), &state).unwrap());
+    assert_eq!(rest, whole[6..]);
+    let refusal = |options| {
+        let refused = Loader::resume(sampler(), options, &state);
+        refused.unwrap_err().to_string()
+    };
+    let text = refusal(options(2, 2));
+    assert!(
+        text.contains("`schedule.samples_of_a_step`: 4 was saved"),
+        "{text}"
+    );
+    let text = refusal(LoaderOptions {
+        epochs: Some(5),
+        ..options(4, 2)
+    });
+    assert!(
+        text.contains("`schedule.epochs`: 3 was saved, this run has 5"),
+        "{text}"
+    );
+}
+
+/// A recipe that leaves what an earlier sample set, and sets something only now and then.
+#[derive(Debug)]
+struct Forgetful(Arc<dyn Recipe>);
+
+impl Recipe for Forgetful {
+    fn draw(&self, ground: &Ground, at: &At, sample: &mut Sample) {
+        if at.index.is_multiple_of(3) {
+            self.0.draw(ground, at, sample);
+        }
+    }
+    fn keep(&self) -> Keep {
+        self.0.keep()
+    }
+    fn pad(&self) -> [u8; 3] {
+        self.0.pad()
+    }
+    fn settings(&self) -> serde_json::Value {
+        "forgetful".into()
+    }
+    fn check(&self, ground: &Ground) -> Result<(), SamplerError> {
+        self.0.check(ground)
+    }
+}
+
+#[test]
+fn what_an_earlier_sample_left_does_not_show() {
+    let packs = packs(17);
+    let run_with = |threads| {
+        let recipe = Arc::new(Forgetful(xpaste()));
+        run(Loader::new(sampler_with(&packs, recipe, 7), options(4, threads)).unwrap())
+    };
+    let expected = run_with(1);
+    assert_eq!(run_with(4), expected);
+    let loader = Loader::new(
+        sampler_with(&packs, Arc::new(Forgetful(xpaste())), 7),
+        options(4, 3),
+    );
+    for batch in loader.unwrap() {
+        let batch = batch.unwrap();
+        for (sample, index) in batch.indices().enumerate() {
+            let pasted = batch
+                .sample(sample)
+                .unwrap()
+                .layers
+                .iter()
+                .flatten()
+                .count();
+            assert!(index.is_multiple_of(3) || pasted == 0);
+        }
+    }
 }
 
 #[test]
@@ -610,7 +701,7 @@ fn options_of_no_use_are_refused() {
                 world_size: 0,
                 ..good
             },
-            "rank",
+            "world_size",
         ),
         (
             LoaderOptions {

@@ -6,9 +6,9 @@
 //! sees, since every offset was checked against the map's fixed length and columns are copied out
 //! value by value. A truncation would end the process with SIGBUS at the first touch past the new
 //! end; [`MappedFile::check_length`] turns that into an error and is asked of every shard when a
-//! sampler is made, and of the shards that a plan touches each time before any of it is read. A
-//! file that is cut between that question and the read still ends the process: no reader of maps
-//! can rule that out.
+//! sampler is made, and of the shards that a plan touches each time before it is composed. Drawing
+//! a sample reads the rows of its scene and cutouts without asking again. A file that is cut between
+//! the question and the read ends the process: no reader of maps can rule that out.
 #![allow(unsafe_code)]
 
 use std::fs::File;

@@ -170,6 +170,10 @@ pub(super) struct Packs {
     /// given).
     #[arg(long, value_name = "DIR[=WEIGHT]", required = true, value_parser = parse_bank)]
     pub bank: Vec<BankFlag>,
+    /// Folder of a scene pack of whole synthetic scenes, which follow the others; a recipe mixes them
+    /// in as often as its synthetic.probability says. May be given several times.
+    #[arg(long, value_name = "DIR")]
+    pub synthetic: Vec<PathBuf>,
 }
 
 /// A bank and how much of the layers is drawn from it.
@@ -196,9 +200,14 @@ pub(super) fn parse_bank(text: &str) -> Result<BankFlag, String> {
 }
 
 impl Packs {
-    /// All scenes as one pack and all cutouts as one bank.
+    /// All scenes as one pack, the synthetic ones last, and all cutouts as one bank.
     pub fn open(&self) -> Result<(ScenePack, CutoutBank)> {
-        let scenes = self.scenes.iter().map(|folder| ScenePack::open(folder));
+        if self.bank.iter().all(|bank| bank.weight == 0.0) {
+            let problem = "--bank: all weights are 0; one above 0 was expected";
+            return Err(Usage(problem.to_owned()).into());
+        }
+        let scenes = self.scenes.iter().chain(&self.synthetic);
+        let scenes = scenes.map(|folder| ScenePack::open(folder));
         let banks = self.bank.iter().map(|bank| CutoutBank::open(&bank.folder));
         Ok((
             ScenePack::join(scenes.collect::<Result<_, _>>()?)?,

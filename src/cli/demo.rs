@@ -146,7 +146,11 @@ impl Demo {
             instances as f64 / statistics.samples.max(1) as f64,
             statistics.images_per_second(),
             statistics.threads
-        ))
+        ))?;
+        for replaced in &statistics.first_replaced {
+            say(format_args!("          drawn again: {}", replaced.problem))?;
+        }
+        Ok(())
     }
 
     fn say_next(&self) -> Result<()> {

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use serde::ser::{SerializeMap, SerializeSeq};
+use indicatif::ProgressBar;
+use serde::ser::{Error, SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
-use super::common::say;
+use super::common::{Interrupted, Usage, catch_interrupts, goes_on, progress_bar, say};
 use super::sampling::Sampling;
 use crate::bank::write::replace_file_with;
 use crate::plan::Plan;
@@ -42,15 +43,29 @@ impl PlanCommand {
         if self.explain {
             return explain(&self.sampling.recipe.settings()?, &sampler);
         }
-        let end = self.first.saturating_add(self.count.unwrap_or(0));
+        let count = self.count.unwrap_or(0);
+        let end = self.first.checked_add(count).ok_or_else(|| {
+            Usage(format!(
+                "--first {} and --count {count}: no such sample",
+                self.first
+            ))
+        })?;
+        catch_interrupts()?;
+        let bar = progress_bar(count, "drawing");
         let plan = Drawn {
             sampler: &sampler,
             head: sampler.plan(0..0),
             samples: self.first..end,
+            bar: &bar,
         };
-        match &self.out {
+        let written = match &self.out {
             None => write(stdout().lock(), &plan),
             Some(path) => replace_file_with(path, |file| write(file, &plan)),
+        };
+        bar.finish_and_clear();
+        match goes_on() {
+            true => written,
+            false => Err(Interrupted("stopped; no plan was written".to_owned()).into()),
         }
     }
 }
@@ -79,6 +94,7 @@ struct Drawn<'a> {
     /// The plan without samples.
     head: Plan,
     samples: Range<u64>,
+    bar: &'a ProgressBar,
 }
 
 impl Serialize for Drawn<'_> {
@@ -99,6 +115,10 @@ impl Serialize for Samples<'_> {
         // Without a length: a range may hold more than a list may have.
         let mut list = serializer.serialize_seq(None)?;
         for index in self.0.samples.clone() {
+            if !goes_on() {
+                return Err(S::Error::custom("interrupted"));
+            }
+            self.0.bar.inc(1);
             list.serialize_element(&self.0.sampler.sample(index).plan)?;
         }
         list.end()

@@ -27,13 +27,13 @@ use crate::view::{Grid, Style, ViewError, write_page, write_sheets};
 #[command(group = ArgGroup::new("input").required(true).args(["annotations", "composed", "scenes"]))]
 pub(super) struct View {
     /// COCO or LVIS instances JSON of a data set to look at.
-    #[arg(long, value_name = "FILE", requires = "images")]
+    #[arg(long, value_name = "FILE", requires = "images", conflicts_with_all = ["recipe", "set", "epoch_order"])]
     annotations: Option<PathBuf>,
     /// Folder of its images.
     #[arg(long, value_name = "DIR", requires = "annotations")]
     images: Option<PathBuf>,
     /// Folder that `compose` or `render` wrote.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["recipe", "set", "epoch_order"])]
     composed: Option<PathBuf>,
     /// JSON that names the categories of a rendered folder (a COCO file, a manifest, or a list).
     #[arg(long, value_name = "FILE", requires = "composed")]
@@ -45,11 +45,11 @@ pub(super) struct View {
     /// Folder of a bank; may be given several times, with weights for a recipe.
     #[arg(long, value_name = "DIR[=WEIGHT]", requires = "scenes", value_parser = parse_bank)]
     bank: Vec<BankFlag>,
-    /// Folder of a scene pack of whole synthetic scenes, for a recipe.
+    /// Folder of a scene pack of whole synthetic scenes, which follow the others.
     #[arg(long, value_name = "DIR", requires = "scenes")]
     synthetic: Vec<PathBuf>,
     /// The plan; without one a recipe is drawn.
-    #[arg(long, value_name = "FILE", requires = "scenes")]
+    #[arg(long, value_name = "FILE", requires = "scenes", conflicts_with_all = ["recipe", "set", "epoch_order"])]
     plan: Option<PathBuf>,
     #[command(flatten)]
     draw: DrawFlags,
@@ -145,13 +145,13 @@ impl View {
         Packs {
             scenes: self.scenes.clone(),
             bank: self.bank.clone(),
+            synthetic: self.synthetic.clone(),
         }
     }
 
     fn sampling(&self) -> Sampling {
         Sampling {
             packs: self.packs(),
-            synthetic: self.synthetic.clone(),
             canvas: self.draw.canvas,
             seed: self.draw.seed,
             recipe: self.draw.recipe.clone(),

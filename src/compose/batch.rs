@@ -117,9 +117,9 @@ impl<'a> SampleView<'a> {
     /// The mask bits of one instance, or `None` if there are none.
     pub fn mask(&self, instance: usize) -> Option<&'a [u32]> {
         let words = self.mask_bits.len().checked_div(self.labels.len())?;
-        self.mask_bits
-            .get(instance * words..(instance + 1) * words)
-            .filter(|bits| !bits.is_empty())
+        // Without masks there are no words to make chunks of.
+        let mut masks = self.mask_bits.chunks_exact(words.max(1));
+        masks.nth(instance)
     }
 }
 
@@ -198,7 +198,7 @@ impl Batch {
     pub fn pixels(&self, sample: usize) -> Option<&[u8]> {
         let length = 3 * self.canvas.pixels();
         match self.image() {
-            ImageData::U8(values) => values.get(sample * length..(sample + 1) * length),
+            ImageData::U8(values) => values.chunks_exact(length).nth(sample),
             _ => None,
         }
     }
@@ -267,6 +267,12 @@ impl Batch {
             &bits[y0 as usize * stride + left as usize..],
         )
         .ok()
+    }
+
+    /// Bytes of all run lengths.
+    pub(crate) fn run_length_bytes(&self) -> usize {
+        let counts = self.run_lengths.iter().map(|rle| rle.counts().len());
+        counts.sum::<usize>() * size_of::<u32>()
     }
 
     /// Words of one mask.

@@ -44,7 +44,8 @@ use worker::{Done, Failure, Job, MOST_ATTEMPTS, Shared};
 ///
 /// An iterator: each item is a batch or the error that ended the run. Batches come in order, the
 /// same whatever the number of threads and however far they are composed ahead; all that a sample
-/// is depends on the packs, the recipe, the seed, the epoch and its place in the epoch.
+/// is depends on the packs, the recipe, the seed, the epoch and its place in the epoch, and for
+/// recipes that change over a run also on its step and on the number of epochs.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -85,9 +86,10 @@ pub struct Loader {
     next: Option<Cursor>,
     /// Where the next batch to be sent out begins.
     unsent: Option<Cursor>,
-    /// The state after the last batch that was handed over.
-    after: Cursor,
-    is_over: bool,
+    /// Where the run stands once there is no next batch.
+    last: Cursor,
+    /// When the run ended, by its end or an error.
+    ended: Option<Instant>,
     most_replaced: f64,
     /// Composed and drawn again by all that went before this loader.
     before: (u64, u64),
@@ -118,7 +120,9 @@ impl Loader {
     }
 
     /// A loader that goes on from a saved state, with the very samples that would have come next.
-    /// Threads, prefetch, ranks and batch size may be others than before. Weights of categories are
+    /// Threads, prefetch, ranks and batch size may be others than before; where the recipe changes
+    /// over the run ([`Recipe::is_scheduled`](crate::sampler::Recipe::is_scheduled)), the samples of
+    /// a step and the epochs must be the same. Weights of categories are
     /// those of the state; weights of cutouts must be set on `sampler` as they were.
     ///
     /// # Errors
@@ -180,8 +184,8 @@ impl Loader {
             give_back,
             next: steps.settle(start),
             unsent: steps.settle(start),
-            after: start,
-            is_over: false,
+            last: start,
+            ended: None,
             most_replaced: options.most_replaced,
             before: state.map_or((0, 0), |state| (state.composed, state.replaced)),
             statistics: Statistics {
@@ -206,20 +210,23 @@ impl Loader {
 
     /// Where the run stands after the last batch that was handed over.
     pub fn state(&self) -> LoaderState {
-        let mut state = LoaderState::new(&self.sampler, &self.steps, self.after);
+        let cursor = self.next.unwrap_or(self.last);
+        let mut state = LoaderState::new(&self.sampler, &self.steps, cursor);
         state.composed = self.before.0.saturating_add(self.statistics.samples);
         state.replaced = self.before.1.saturating_add(self.statistics.replaced);
         state
     }
 
-    /// What has been done since the loader was made, how fast, and what holds it up.
+    /// What has been done since the loader was made, how fast, and what holds it up. Pauses of the
+    /// training loop count as its time; what comes after the end of the run does not.
     pub fn statistics(&self) -> Statistics {
         let mut statistics = self.statistics.clone();
-        statistics.elapsed = self.started.elapsed();
+        let now = self.ended.unwrap_or_else(Instant::now);
+        statistics.elapsed = now.duration_since(self.started);
         if let Some(ring) = &self.ring {
             statistics.wait_for_batch = ring.measured.wait_for_batch;
             statistics.wait_for_work = ring.measured.wait_for_work;
-            statistics.stages = ring.measured.stages;
+            statistics.assemble = ring.measured.assemble;
         }
         statistics
     }
@@ -244,20 +251,24 @@ impl Loader {
         let mut sampler = Sampler::clone(&self.sampler);
         sampler.set_weights(weights)?;
         self.sampler = Arc::new(sampler);
+        if self.ended.is_some() {
+            return Ok(None);
+        }
         self.shared.is_cancelled.store(true, Ordering::Relaxed);
         if let Some(ring) = &mut self.ring {
             ring.recall()?;
         }
         self.shared.is_cancelled.store(false, Ordering::Relaxed);
         self.unsent = self.next;
-        self.fill()?;
+        // Should it fail, the next batch says so.
+        let _ = self.fill();
         Ok(self.next.map(|cursor| cursor.step))
     }
 
     /// Sends out as many batches as there is room for.
     fn fill(&mut self) -> Result<(), LoaderError> {
         while let (Some(cursor), Some(ring)) = (self.unsent, &mut self.ring) {
-            if self.is_over || !ring.has_room() {
+            if self.ended.is_some() || !ring.has_room() {
                 break;
             }
             ring.send(cursor, &self.steps, &self.sampler)?;
@@ -274,15 +285,16 @@ impl Loader {
         let Some(landed) = ring.land()? else {
             return Ok(None);
         };
-        let clock = Instant::now();
         if let Some((place, failure)) = landed.failure {
             return Err(end_of_run(landed.cursor, place, failure));
         }
-        self.count(&landed)?;
-        self.after = self.steps.after(landed.cursor);
-        self.next = self.steps.settle(self.after);
-        self.fill()?;
-        self.statistics.assemble += clock.elapsed();
+        self.check_replaced(&landed)?;
+        self.count(&landed);
+        let after = self.steps.after(landed.cursor);
+        self.next = self.steps.settle(after);
+        self.last = self.steps.end_after(after);
+        // Should it fail, this batch is whole all the same, and the next call tries again.
+        let _ = self.fill();
         Ok(Some(LoadedBatch {
             slot: Some(landed.slot),
             cursor: landed.cursor,
@@ -290,41 +302,21 @@ impl Loader {
         }))
     }
 
-    /// Adds a step to the statistics, and ends the run if too many samples were drawn again.
-    fn count(&mut self, landed: &Landed) -> Result<(), LoaderError> {
-        let statistics = &mut self.statistics;
-        let slot = &landed.slot;
-        statistics.batches += 1;
-        statistics.samples += slot.batch.len() as u64;
-        statistics.source_bytes += landed.source_bytes;
-        for batch in [Some(&slot.batch), slot.twins.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            statistics.bytes += batch_bytes(batch);
-        }
-        for (place, problem) in &landed.replaced {
-            log::warn!(
-                "epoch {} sample {} was drawn again: {problem}",
-                landed.cursor.epoch,
-                place.index
-            );
-            statistics.replaced += 1;
-            if statistics.first_replaced.len() < TOLD_REPLACED {
-                statistics.first_replaced.push(Replaced {
-                    epoch: landed.cursor.epoch,
-                    index: place.index,
-                    problem: problem.clone(),
-                });
-            }
-        }
-        let Some((_, last)) = landed.replaced.last() else {
+    /// Ends the run if too many samples, those of `landed` included, were drawn again.
+    fn check_replaced(&self, landed: &Landed) -> Result<(), LoaderError> {
+        let Some((_, problems)) = landed.replaced.last() else {
             return Ok(());
         };
-        let replaced = self.before.1.saturating_add(statistics.replaced);
-        // Early in a run one picture is a large share: an epoch's worth is the least measure.
-        let samples = self.before.0.saturating_add(statistics.samples);
-        let samples = samples.max(self.steps.epoch_length);
+        let counted = landed.replaced.len() as u64;
+        let replaced = self
+            .before
+            .1
+            .saturating_add(self.statistics.replaced + counted);
+        let here = self.statistics.samples + landed.slot.batch.len() as u64;
+        // Early in a run one picture is a large share: this rank's part of an epoch is the least
+        // measure.
+        let samples = self.before.0.saturating_add(here);
+        let samples = samples.max(self.steps.epoch_length / self.steps.world_size);
         let allowed = (self.most_replaced * samples as f64).floor() as u64;
         if replaced <= allowed {
             return Ok(());
@@ -333,8 +325,39 @@ impl Loader {
             replaced,
             samples,
             allowed,
-            last: last.clone(),
+            last: problems.last().cloned().unwrap_or_default(),
         })
+    }
+
+    /// Adds a step to the statistics.
+    fn count(&mut self, landed: &Landed) {
+        let statistics = &mut self.statistics;
+        let slot = &landed.slot;
+        statistics.batches += 1;
+        statistics.samples += slot.batch.len() as u64;
+        statistics.source_bytes += landed.source_bytes;
+        statistics.stages.add(&landed.stages);
+        for batch in [Some(&slot.batch), slot.twins.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            statistics.bytes += batch_bytes(batch);
+        }
+        let epoch = landed.cursor.epoch;
+        for (place, problems) in &landed.replaced {
+            let index = place.index;
+            statistics.replaced += 1;
+            for problem in problems {
+                log::warn!("epoch {epoch} sample {index} was drawn again: {problem}");
+                if statistics.first_replaced.len() < TOLD_REPLACED {
+                    statistics.first_replaced.push(Replaced {
+                        epoch,
+                        index,
+                        problem: problem.clone(),
+                    });
+                }
+            }
+        }
     }
 }
 
@@ -352,12 +375,17 @@ fn end_of_run(cursor: Cursor, place: Place, failure: Failure) -> LoaderError {
             index,
             source,
         },
-        Failure::NoReplacement(last) => LoaderError::NoReplacement {
-            epoch,
-            index,
-            attempts: MOST_ATTEMPTS,
-            last,
-        },
+        Failure::NoReplacement(problems) => {
+            for problem in &problems {
+                log::warn!("epoch {epoch} sample {index} was drawn again: {problem}");
+            }
+            LoaderError::NoReplacement {
+                epoch,
+                index,
+                attempts: MOST_ATTEMPTS,
+                last: problems.into_iter().next_back().unwrap_or_default(),
+            }
+        }
         Failure::Panic(message) => LoaderError::Panic {
             epoch,
             index,
@@ -375,7 +403,8 @@ fn batch_bytes(batch: &Batch) -> u64 {
         * u64::from(canvas.height());
     let masks = match batch.spec().masks {
         MaskOutput::Bits => mask * batch.instance_count() as u64,
-        _ => 0,
+        MaskOutput::Rle => batch.run_length_bytes() as u64,
+        MaskOutput::None => 0,
     };
     batch.image_bytes().len() as u64 + masks
 }
@@ -385,20 +414,14 @@ impl Iterator for Loader {
 
     /// The next batch. After an error, or after the last epoch, there is none.
     fn next(&mut self) -> Option<Self::Item> {
-        if self.is_over {
+        if self.ended.is_some() {
             return None;
         }
-        match self.advance() {
-            Ok(Some(batch)) => Some(Ok(batch)),
-            Ok(None) => {
-                self.is_over = true;
-                None
-            }
-            Err(error) => {
-                self.is_over = true;
-                Some(Err(error))
-            }
+        let next = self.advance().transpose();
+        if !matches!(next, Some(Ok(_))) {
+            self.ended = Some(Instant::now());
         }
+        next
     }
 }
 

@@ -30,7 +30,8 @@ pub struct LoaderOptions {
     /// Each sample comes with its unpasted twin.
     pub twins: bool,
     /// Share of the samples that may be drawn again because a picture cannot be decoded, before
-    /// the run ends with an error; 0..=1.
+    /// the run ends with an error; 0..=1. It is measured against the samples so far, or this rank's
+    /// part of an epoch if that is more: of fewer than 100 samples none may, unless this is raised.
     pub most_replaced: f64,
     /// Resident bytes of mapped files, of the whole process, from which on the packs' pages are given
     /// back to the system. They stay in its cache; this bounds the process's resident memory,
@@ -80,7 +81,11 @@ impl LoaderOptions {
             );
             return refuse("prefetch", problem);
         }
-        if self.rank >= self.world_size || u32::try_from(self.world_size).is_err() {
+        if self.world_size == 0 || u32::try_from(self.world_size).is_err() {
+            let problem = format!("{}; 1..={} were expected", self.world_size, u32::MAX);
+            return refuse("world_size", problem);
+        }
+        if self.rank >= self.world_size {
             let problem = format!(
                 "{}; below `world_size`, {}, was expected",
                 self.rank, self.world_size

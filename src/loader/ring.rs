@@ -3,7 +3,7 @@
 //! Worker threads take samples from one bounded queue and give them back through another, in
 //! whatever order they finish. A batch leaves when all of its samples are back, and never before
 //! the batch in front of it. Batches that the training loop drops come back here: once there are
-//! enough of them, no memory is allocated any more.
+//! enough of them, no memory is allocated any more, but for what decoding JPEG scenes takes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,8 +35,10 @@ struct Flight {
     missing: usize,
     /// The first sample's number whose composition failed, and how.
     failure: Option<(usize, Failure)>,
-    replaced: Vec<(Place, String)>,
+    /// Samples that were drawn again, by number, each with the problems met.
+    replaced: Vec<(usize, Vec<String>)>,
     source_bytes: u64,
+    stages: StageTimes,
 }
 
 /// A step that is complete.
@@ -45,8 +47,9 @@ pub(super) struct Landed {
     pub cursor: Cursor,
     pub slot: Slot,
     pub failure: Option<(Place, Failure)>,
-    pub replaced: Vec<(Place, String)>,
+    pub replaced: Vec<(Place, Vec<String>)>,
     pub source_bytes: u64,
+    pub stages: StageTimes,
 }
 
 /// What was measured while samples came back.
@@ -54,7 +57,8 @@ pub(super) struct Landed {
 pub(super) struct Measured {
     pub wait_for_batch: Duration,
     pub wait_for_work: Duration,
-    pub stages: StageTimes,
+    /// Taking samples back and joining them to batches.
+    pub assemble: Duration,
 }
 
 #[derive(Debug)]
@@ -130,7 +134,10 @@ impl Ring {
             .into_iter()
             .flatten()
             .try_for_each(|batch| batch.begin(canvas, count));
-        begun.map_err(|source| failed(cursor, 0, source))?;
+        if let Err(source) = begun {
+            self.free.push(slot);
+            return Err(failed(cursor, source));
+        }
         slot.places.clear();
         let places = (0..steps.batch_size).map(|number| steps.place(cursor, number));
         slot.places.extend(places);
@@ -158,6 +165,7 @@ impl Ring {
             failure: None,
             replaced: Vec::new(),
             source_bytes: 0,
+            stages: StageTimes::default(),
         });
         Ok(())
     }
@@ -170,6 +178,7 @@ impl Ring {
             self.measured.wait_for_batch += clock.elapsed();
             self.take_back(done);
         }
+        let clock = Instant::now();
         // What else has come back meanwhile need not be waited for later.
         while let Ok(done) = self.done.try_recv() {
             self.take_back(done);
@@ -189,28 +198,34 @@ impl Ring {
         {
             batch.finish(count);
         }
+        // Told in the order of the samples, not in that in which they came back.
+        let mut replaced = flight.replaced;
+        replaced.sort_unstable_by_key(|(number, _)| *number);
+        let replaced = replaced
+            .into_iter()
+            .map(|(number, problems)| (slot.places[number], problems))
+            .collect();
+        self.measured.assemble += clock.elapsed();
         Ok(Some(Landed {
             cursor: flight.cursor,
             slot,
             failure,
-            replaced: flight.replaced,
+            replaced,
             source_bytes: flight.source_bytes,
+            stages: flight.stages,
         }))
     }
 
     /// Waits until all samples that are out are back, and frees their slots: none is handed over.
-    /// Returns where the first of their steps began.
-    pub fn recall(&mut self) -> Result<Option<Cursor>, LoaderError> {
-        let first = self.flights.front().map(|flight| flight.cursor);
+    pub fn recall(&mut self) -> Result<(), LoaderError> {
         while let Some(landed) = self.land()? {
             self.free.push(landed.slot);
         }
-        Ok(first)
+        Ok(())
     }
 
     fn take_back(&mut self, done: Done) {
         self.measured.wait_for_work += done.waited;
-        self.measured.stages.add(&done.stages);
         let flight = done
             .ticket
             .checked_sub(self.first_ticket)
@@ -223,14 +238,13 @@ impl Ring {
             twins.slots_mut()[done.number] = twin;
         }
         flight.missing -= 1;
+        flight.stages.add(&done.stages);
         match done.outcome {
             Ok(composed) => {
                 flight.source_bytes += composed.source_bytes;
-                let place = flight.slot.places[done.number];
-                let replaced = composed.replaced.into_iter();
-                flight
-                    .replaced
-                    .extend(replaced.map(|problem| (place, problem)));
+                if !composed.replaced.is_empty() {
+                    flight.replaced.push((done.number, composed.replaced));
+                }
             }
             // Of several failures the first sample's is told, whichever came back first.
             Err(failure) => match &flight.failure {
@@ -241,10 +255,10 @@ impl Ring {
     }
 }
 
-fn failed(cursor: Cursor, index: u64, source: ComposeError) -> LoaderError {
+fn failed(cursor: Cursor, source: ComposeError) -> LoaderError {
     LoaderError::Sample {
         epoch: cursor.epoch,
-        index,
+        index: cursor.position,
         source,
     }
 }

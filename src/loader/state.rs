@@ -1,7 +1,7 @@
 //! Where a run stands, as small JSON, and whether it belongs to another run.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use twox_hash::XxHash3_64;
 
 use super::error::LoaderError;
@@ -15,6 +15,7 @@ const VERSION: u64 = 1;
 ///
 /// It holds no pixels, no threads and no ranks. A run goes on from it with any number of threads,
 /// any prefetch and any number of ranks and batch size: a state is always at the boundary of a step.
+/// Only for recipes that change over the run it holds the samples of a step and the epochs, too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoaderState {
@@ -39,7 +40,7 @@ impl LoaderState {
         LoaderState {
             format: FORMAT.to_owned(),
             version: VERSION,
-            run: sampler.identity(),
+            run: identity(sampler, steps),
             category_weights: weights.categories.clone().into_iter().collect(),
             cutout_weights: weights.cutouts.as_deref().map(hash_of),
             tail: steps.tail,
@@ -84,7 +85,7 @@ impl LoaderState {
     /// Refuses a state of another run, naming what differs. Weights of categories are the state's
     /// own; weights of cutouts are too many to be in it, so the sampler must have them.
     pub(super) fn check(&self, sampler: &Sampler, steps: &Steps) -> Result<(), LoaderError> {
-        let run = sampler.identity();
+        let run = identity(sampler, steps);
         for key in run.keys().chain(self.run.keys()) {
             let (saved, now) = (self.run.get(key), run.get(key));
             if saved != now {
@@ -135,6 +136,17 @@ fn refused(field: impl Into<String>, problem: impl ToString) -> LoaderError {
     }
 }
 
+/// What the run's samples depend on besides their place. A recipe that changes over the run makes
+/// something else of the same epoch and place where steps are longer or epochs more.
+fn identity(sampler: &Sampler, steps: &Steps) -> Map<String, Value> {
+    let mut identity = sampler.identity();
+    if sampler.recipe().is_scheduled() {
+        let schedule = json!({"epochs": steps.epochs, "samples_of_a_step": steps.stride()});
+        identity.insert("schedule".to_owned(), schedule);
+    }
+    identity
+}
+
 /// The innermost field at which two values differ, with both.
 fn difference(field: &str, saved: Option<&Value>, now: Option<&Value>) -> (String, String) {
     if let (Some(Value::Object(saved)), Some(Value::Object(now))) = (saved, now) {
@@ -160,7 +172,6 @@ fn hash_of(weights: &[f32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn differences_are_named_down_to_the_field() {

@@ -68,13 +68,13 @@ pub struct Statistics {
     pub wait_for_batch: Duration,
     /// How long worker threads waited for something to do, summed over all of them.
     pub wait_for_work: Duration,
-    /// What the worker threads did meanwhile.
+    /// What the worker threads did for the batches handed over.
     pub stages: StageTimes,
-    /// Putting finished samples together on the training loop's thread.
+    /// Putting finished samples together, on the training loop's thread.
     pub assemble: Duration,
-    /// Samples drawn again because a picture could not be decoded.
+    /// Samples drawn again, once or more, because a picture could not be decoded.
     pub replaced: u64,
-    /// The first of them.
+    /// The first pictures that could not be.
     pub first_replaced: Vec<Replaced>,
 }
 
@@ -160,9 +160,10 @@ impl fmt::Display for Statistics {
             let milliseconds = 1e3 * time.as_secs_f64() / self.samples.max(1) as f64;
             write!(formatter, " {name} {milliseconds:.2}")?;
         }
+        let assemble = 1e3 * self.assemble.as_secs_f64() / self.samples.max(1) as f64;
         write!(
             formatter,
-            " ms an image; {} replaced; bottleneck: {}",
+            " assemble {assemble:.2} ms an image; {} replaced; bottleneck: {}",
             self.replaced,
             self.bottleneck()
         )
@@ -208,7 +209,7 @@ mod tests {
         assert_eq!(
             line,
             "10 batches, 40 images, 4.0 images/s, 8 MB/s; waited for batches 50 %, threads idle \
-             20 %; draw 25.00 check 0.00 gather 0.00 compose 375.00 ms an image; 0 replaced; \
+             20 %; draw 25.00 check 0.00 gather 0.00 compose 375.00 assemble 0.00 ms an image; 0 replaced; \
              bottleneck: compose"
         );
     }

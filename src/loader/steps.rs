@@ -50,7 +50,7 @@ pub(super) struct Place {
 
 impl Steps {
     /// Places of one step over all ranks.
-    fn stride(&self) -> u64 {
+    pub fn stride(&self) -> u64 {
         self.batch_size.saturating_mul(self.world_size)
     }
 
@@ -95,6 +95,15 @@ impl Steps {
             step: cursor.step.saturating_add(1),
             epoch: cursor.epoch,
             position: cursor.position + self.stride(),
+        }
+    }
+
+    /// The end of a run whose last step ended at `cursor`: the start of an epoch that does not come.
+    pub fn end_after(&self, cursor: Cursor) -> Cursor {
+        Cursor {
+            epoch: cursor.epoch.saturating_add(1),
+            position: 0,
+            ..cursor
         }
     }
 

@@ -67,7 +67,7 @@ pub(super) struct Composed {
 #[derive(Debug)]
 pub(super) enum Failure {
     Compose(ComposeError),
-    NoReplacement(String),
+    NoReplacement(Vec<String>),
     Panic(String),
     /// The run had gone on without it.
     Cancelled,
@@ -137,9 +137,14 @@ impl<'a> Worker<'a> {
         let outcome = if self.shared.is_cancelled.load(Ordering::Relaxed) {
             Err(Failure::Cancelled)
         } else {
-            // Scratch that a panic leaves half-written is never used again: the run ends.
-            catch_unwind(AssertUnwindSafe(|| self.compose(&mut job)))
-                .unwrap_or_else(|panic| Err(Failure::Panic(crate::panic_message(&*panic))))
+            catch_unwind(AssertUnwindSafe(|| self.compose(&mut job))).unwrap_or_else(|panic| {
+                let message = crate::panic_message(&*panic);
+                // What was thrown may panic again when it is dropped, and end this thread unheard.
+                std::mem::forget(panic);
+                // Scratch that a panic left half-written is not used again.
+                *self = Worker::new(self.shared);
+                Err(Failure::Panic(message))
+            })
         };
         Done {
             ticket: job.ticket,
@@ -163,14 +168,12 @@ impl<'a> Worker<'a> {
                     return Ok(composed);
                 }
                 Err(ComposeError::Decode { scene, problem }) => {
-                    composed.replaced.push(format!("scene {scene}: {problem}"));
+                    composed.replaced.push(self.name_scene(scene, &problem));
                 }
                 Err(error) => return Err(Failure::Compose(error)),
             }
         }
-        Err(Failure::NoReplacement(
-            composed.replaced.pop().unwrap_or_default(),
-        ))
+        Err(Failure::NoReplacement(composed.replaced))
     }
 
     /// One way through all stages. Returns how many bytes of source pixels were read.
@@ -232,6 +235,18 @@ impl<'a> Worker<'a> {
         self.composer.compose(encoded, 0, &shared.output, slot)?;
         self.stages.compose += clock.elapsed();
         Ok(source_bytes(encoded))
+    }
+
+    /// The problem with a scene, by its row in its own pack where several were joined.
+    fn name_scene(&self, scene: usize, problem: &str) -> String {
+        let parts = self.shared.scenes.parts();
+        match parts.iter().find(|part| part.rows.contains(&scene)) {
+            Some(part) if parts.len() > 1 => {
+                let row = scene - part.rows.start;
+                format!("scene {row} of {}: {problem}", part.directory.display())
+            }
+            _ => format!("scene {scene}: {problem}"),
+        }
     }
 
     /// Keeps the process's resident memory bounded, however large the packs are: pages of mapped

@@ -31,6 +31,7 @@ impl Sampler {
                 serde_json::to_value(self.order()).unwrap_or_default(),
             ),
             ("pad", json!(recipe.pad())),
+            ("keep", json!(recipe.keep())),
             ("recipe", recipe.settings()),
         ];
         let fields = fields.into_iter();

@@ -44,8 +44,8 @@ pub use weights::Weights;
 
 /// What is done with a scene: the part of sampling that a user may write in code.
 pub trait Recipe: Debug + Send + Sync {
-    /// Draws one sample. The same inputs give the same sample, whatever `sample` held. Its memory
-    /// is used again: nothing is allocated once its lists are long enough.
+    /// Draws one sample into `sample`, which comes without layers and with the scene unplaced. Its
+    /// memory is used again: nothing is allocated once its lists are long enough.
     fn draw(&self, ground: &Ground, at: &At, sample: &mut Sample);
 
     /// Which instances stay in the samples (rule 14).
@@ -63,6 +63,11 @@ pub trait Recipe: Debug + Send + Sync {
     /// # Errors
     /// [`SamplerError`] names the setting or the pack.
     fn check(&self, ground: &Ground) -> Result<(), SamplerError>;
+
+    /// Whether samples depend on [`At::step`] or [`At::epochs`].
+    fn is_scheduled(&self) -> bool {
+        false
+    }
 
     /// How [`Ground::draw_cutout`] draws the category of a layer.
     fn categories(&self) -> CategorySampling {
@@ -137,18 +142,23 @@ impl Default for Sample {
     fn default() -> Sample {
         Sample {
             plan: SamplePlan {
-                scene: ScenePlan {
-                    index: 0,
-                    resized: [1, 1],
-                    offset: [0, 0],
-                    flip: false,
-                    color: ColorMatrix::default(),
-                },
+                scene: unplaced(0),
                 layers: Vec::new(),
             },
             ignored: Vec::new(),
             scratch: Scratch::default(),
         }
+    }
+}
+
+/// A scene as one pixel.
+fn unplaced(scene: u64) -> ScenePlan {
+    ScenePlan {
+        index: scene,
+        resized: [1, 1],
+        offset: [0, 0],
+        flip: false,
+        color: ColorMatrix::default(),
     }
 }
 
@@ -316,6 +326,10 @@ impl Sampler {
                 draw.random_range(0..self.ground.real_scenes())
             }
         };
+        // What an earlier sample left must not show in this one, whatever the recipe sets.
+        sample.plan.scene = unplaced(at.scene);
+        sample.plan.layers.clear();
+        sample.ignored.clear();
         self.recipe.draw(&self.ground, &at, sample);
     }
 

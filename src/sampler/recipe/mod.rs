@@ -86,6 +86,10 @@ impl Recipe for RecipeSettings {
         self.check_ground(ground)
     }
 
+    fn is_scheduled(&self) -> bool {
+        !self.schedule.steps.is_empty() || self.schedule.without_last_epochs > 0
+    }
+
     fn categories(&self) -> CategorySampling {
         if !self.uses_bank() {
             return CategorySampling::Uniform;

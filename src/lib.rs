@@ -14,33 +14,39 @@
 //!    [`pack::import`] takes transparent pictures.
 //! 2. [`bank`] opens packs: a memory map and one validity pass. It also verifies, merges, filters
 //!    and counts them.
-//! 3. [`sampler`] draws a [`plan::Plan`] by a recipe. Draws are keyed by seed, epoch and sample, so
-//!    any sample can be drawn by itself, again, anywhere.
+//! 3. [`sampler`] draws a [`plan::Plan`] by a [recipe](sampler::recipe): Simple Copy-Paste, X-Paste,
+//!    both, or one of your own. Draws are keyed by seed, epoch and sample, so any sample can be drawn
+//!    by itself, again, anywhere.
 //! 4. [`plan::CheckedPlan`] holds a plan against its packs: every index, every limit, once.
 //! 5. [`compose::Encoded`] is the checked plan as flat arrays of integers.
 //! 6. A [`compose::Backend`] executes it and fills a [`compose::Batch`]: images, masks, boxes,
 //!    labels. [`compose::CpuBackend`] does so over rows, a sample per thread.
+//! 7. [`loader`] does 3 to 6 on many threads and hands batches to a training loop, in order, the same
+//!    for any number of threads and ranks, and resumable.
+//! 8. [`dataset`] writes composed data sets to disk instead, and [`view`] shows any of these.
 //!
 //! ```no_run
 //! use std::sync::Arc;
 //! use pastebank::bank::{CutoutBank, ScenePack};
-//! use pastebank::compose::{Backend, Batch, CpuBackend, ElementType, Encoded, OutputSpec};
-//! use pastebank::plan::CheckedPlan;
+//! use pastebank::compose::{ElementType, OutputSpec};
+//! use pastebank::loader::{Loader, LoaderOptions};
 //! use pastebank::sampler::{RecipeSettings, Sampler};
 //!
 //! let scenes = Arc::new(ScenePack::open("scenes".as_ref())?);
 //! let bank = Arc::new(CutoutBank::open("bank".as_ref())?);
-//! let recipe = Arc::new(RecipeSettings::xpaste());
-//! let sampler = Sampler::new(scenes.clone(), bank.clone(), recipe, [1024, 1024], 0)?;
-//! let mut backend = CpuBackend::new(None);
-//! let mut batch = Batch::new(OutputSpec {
-//!     element: ElementType::F16,
-//!     ..OutputSpec::default()
-//! });
-//! for step in 0..100 {
-//!     let plan = sampler.plan(16 * step..16 * (step + 1));
-//!     let checked = CheckedPlan::new(&plan, &scenes, &bank)?;
-//!     backend.compose(&Encoded::new(&checked)?, &mut batch)?;
+//! let recipe = Arc::new(RecipeSettings::both());
+//! let sampler = Sampler::new(scenes, bank, recipe, [1024, 1024], 0)?;
+//! let options = LoaderOptions {
+//!     batch_size: 16,
+//!     epochs: Some(12),
+//!     output: OutputSpec {
+//!         element: ElementType::F16,
+//!         ..OutputSpec::default()
+//!     },
+//!     ..LoaderOptions::default()
+//! };
+//! for batch in Loader::new(sampler, options)? {
+//!     let batch = batch?;
 //!     for index in 0..batch.len() {
 //!         if let Some(sample) = batch.sample(index) {
 //!             println!("{} boxes in image {}", sample.boxes.len(), sample.image_id);
@@ -56,9 +62,10 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `cli` | the `pastebank` binary; needs the three below |
+//! | `cli` | the `pastebank` binary; needs the four below |
 //! | `pack` | reading annotations, packing, importing |
-//! | `view` | overlays and contact sheets |
+//! | `dataset` | composed data sets on disk |
+//! | `view` | overlays, contact sheets and HTML pages |
 //! | `demo` | the data set that `pastebank demo` draws |
 //! | `candle` | batches as candle tensors |
 //!
@@ -72,14 +79,20 @@ pub mod bank;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod compose;
+#[cfg(feature = "dataset")]
+pub mod dataset;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod geometry;
 pub mod loader;
+#[cfg(any(feature = "pack", feature = "dataset"))]
+mod ordered;
 #[cfg(feature = "pack")]
 pub mod pack;
 pub mod plan;
 pub mod render;
+#[cfg(any(feature = "pack", feature = "dataset"))]
+mod resume;
 pub mod sampler;
 #[cfg(feature = "view")]
 pub mod view;

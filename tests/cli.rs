@@ -425,3 +425,71 @@ fn killed_and_interrupted_runs_leave_nothing_half_written_and_continue() {
         }
     }
 }
+
+#[test]
+fn recipes_are_chosen_changed_explained_and_kept() {
+    let folder = demo();
+    let here = folder.path();
+    let plan = |flags: &[&str]| {
+        let fixed = ["--canvas", "128", "--count", "40", "--seed", "5"];
+        succeeds(&with_packs(&["plan"], &[&fixed, flags].concat()), here)
+    };
+    let explain = |flags: &[&str]| {
+        let fixed = ["--canvas", "128", "--explain"];
+        succeeds(&with_packs(&["plan"], &[&fixed, flags].concat()), here)
+    };
+    assert_eq!(plan(&[]), plan(&["--recipe", "xpaste"]));
+    for name in ["simple-copy-paste", "xpaste", "both", "p:0.5"] {
+        let text = explain(&["--recipe", name]);
+        let (words, toml) = text.split_once("\n\n").unwrap();
+        for part in ["48 scenes", "on average", "epoch       48 samples"] {
+            assert!(words.contains(part), "no {part:?} in {words}");
+        }
+        fs::write(here.join("mine.toml"), toml).unwrap();
+        assert_eq!(plan(&["--recipe", "mine.toml"]), plan(&["--recipe", name]));
+    }
+    let fixed = ["--set", "bank.count=[2, 2]", "--set", "bank.reject_below=0"];
+    let printed: Value = serde_json::from_str(&plan(&fixed)).unwrap();
+    let samples = printed["samples"].as_array().unwrap();
+    assert!(
+        samples
+            .iter()
+            .all(|s| s["layers"].as_array().unwrap().len() <= 2)
+    );
+    let sequential: Value = serde_json::from_str(&plan(&["--epoch-order", "sequential"])).unwrap();
+    for (index, sample) in sequential["samples"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(sample["scene"]["index"], index);
+    }
+    let rare = explain(&["--epoch-order", "repeat-factor:0.9"]);
+    assert!(rare.contains("by their repeat factor at 0.9"), "{rare}");
+    let refused = |flags: &[&str], code, parts: &[&str]| {
+        let fixed = ["--count", "1"];
+        fails(
+            &with_packs(&["plan"], &[&fixed, flags].concat()),
+            here,
+            code,
+            parts,
+        );
+    };
+    refused(
+        &["--set", "bank.cuont=[1,5]"],
+        2,
+        &["bank.cuont", "unknown field"],
+    );
+    refused(&["--set", "bank.count=[5,1]"], 2, &["bank.count", "[5, 1]"]);
+    refused(
+        &["--recipe", "paste"],
+        2,
+        &["\"paste\"", "simple-copy-paste"],
+    );
+    refused(&["--epoch-order", "random"], 2, &["repeat-factor"]);
+    fs::write(here.join("mine.toml"), "[bank]\ncount = \"many\"\n").unwrap();
+    refused(
+        &["--recipe", "mine.toml"],
+        1,
+        &["mine.toml, line 2, `bank.count`", "many"],
+    );
+    refused(&["--recipe", "none.toml"], 1, &["none.toml"]);
+    fails(&with_packs(&["plan"], &[]), here, 2, &["--count"]);
+    fails(&["demo", "--recipe", "paste"], here, 2, &["paste"]);
+}

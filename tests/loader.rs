@@ -17,6 +17,7 @@ use pastebank::compose::{
 };
 use pastebank::loader::{LoadedBatch, Loader, LoaderError, LoaderOptions, LoaderState, Tail};
 use pastebank::plan::{CheckedPlan, Keep, Plan};
+use pastebank::sampler::recipe::KeepRule;
 use pastebank::sampler::{
     At, Ground, Order, Recipe, RecipeSettings, Sample, Sampler, SamplerError, Weights,
 };
@@ -282,12 +283,12 @@ fn a_state_of_another_run_is_refused_with_the_difference() {
     let ordered = sampler(&packs).with_order(Order::Sequential).unwrap();
     assert!(refusal(ordered, same).contains("`order`"));
     let recipe = RecipeSettings {
-        keep: Keep::default(),
+        keep: KeepRule(Keep::default()),
         ..RecipeSettings::xpaste()
     };
     let text = refusal(sampler_with(&packs, Arc::new(recipe), 7), same);
     assert!(
-        text.contains("keep") && text.contains("301 was saved"),
+        text.contains("`recipe.keep`: \"xpaste\" was saved, this run has \"strict\""),
         "{text}"
     );
     let padded = LoaderOptions {
@@ -633,4 +634,53 @@ fn options_of_no_use_are_refused() {
         ..good
     });
     assert!(text.contains("std"), "{text}");
+}
+
+#[test]
+fn a_forged_state_is_refused_or_harmless() {
+    let packs = packs(15);
+    let text = Loader::new(sampler(&packs), options(4, 1))
+        .unwrap()
+        .state()
+        .to_json();
+    let good: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let with = |pointer: &str, value: serde_json::Value| {
+        let mut forged = good.clone();
+        *forged.pointer_mut(pointer).unwrap() = value;
+        let state = LoaderState::from_json(forged.to_string().as_bytes())?;
+        Loader::resume(sampler(&packs), options(4, 2), &state)
+    };
+    for (pointer, value, named) in [
+        ("/version", 2.into(), "format"),
+        ("/format", "else".into(), "format"),
+        ("/cursor/epoch", (-1).into(), "cursor.epoch"),
+        ("/cursor/position", 24.into(), "cursor.position"),
+        ("/cursor/position", u64::MAX.into(), "cursor.position"),
+        ("/run", serde_json::json!({}), "was saved"),
+        (
+            "/category_weights",
+            serde_json::json!([[1, -1.0]]),
+            "category 1",
+        ),
+        ("/tail", "short".into(), "tail"),
+    ] {
+        let error = with(pointer, value).unwrap_err().to_string();
+        assert!(error.contains(named), "{pointer}: {error}");
+    }
+    for (pointer, batches) in [
+        ("/cursor/epoch", 0),
+        ("/cursor/step", 15),
+        ("/composed", 15),
+    ] {
+        let found = run(with(pointer, u64::MAX.into()).unwrap());
+        assert_eq!(found.len(), batches, "{pointer}");
+    }
+}
+
+#[test]
+fn loaders_and_batches_move_between_threads() {
+    fn moves<T: Send + 'static>() {}
+    moves::<Loader>();
+    moves::<LoadedBatch>();
+    moves::<LoaderError>();
 }

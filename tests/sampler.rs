@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::packs::{write_bank, write_scenes};
+use common::packs::{write_bank, write_large_bank, write_scenes};
 use common::{ChaCha8Rng, SeedableRng};
 use pastebank::bank::{CutoutBank, ScenePack, SizeStatistics};
 use pastebank::plan::{Blend, CheckedPlan, LayerPlan, Plan};
@@ -92,7 +92,11 @@ fn plans_fit_their_packs_and_do_not_depend_on_how_they_are_asked_for() {
 #[test]
 fn counts_categories_and_flips_are_uniform() {
     let folder = tempfile::tempdir().unwrap();
-    let (scenes, bank) = packs(folder.path());
+    let (scenes, _) = packs(folder.path());
+    // Squares, of which none is rejected.
+    let squares = folder.path().join("squares");
+    write_large_bank(&squares, CUTOUTS, 1);
+    let bank = Arc::new(CutoutBank::open(&squares).unwrap());
     let plan = plan(&scenes, &bank);
     let mut by_count = [0; 21];
     plan.samples

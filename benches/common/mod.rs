@@ -81,7 +81,7 @@ pub fn make_data_set(folder: &Path, images: usize) -> (PathBuf, PathBuf) {
         }
     }
     let categories: Vec<_> = (1..6)
-        .map(|id| json!({"id": id, "name": format!("c{id}")}))
+        .map(|id| json!({"id": id, "name": format!("category {id}")}))
         .collect();
     let data = json!({"images": listed, "annotations": annotations, "categories": categories});
     fs::write(&annotations_path, data.to_string()).unwrap();

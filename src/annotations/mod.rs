@@ -3,8 +3,8 @@
 #[cfg(feature = "pack")]
 pub mod coco;
 pub mod polygon;
-#[cfg(feature = "pack")]
+#[cfg(any(feature = "pack", feature = "view"))]
 pub mod problems;
 pub mod rle;
 #[cfg(feature = "pack")]
-mod segmentation;
+pub(crate) mod segmentation;

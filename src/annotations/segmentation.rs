@@ -25,7 +25,7 @@ const LEAST_NUMBERS: usize = 6;
 
 /// The mask that a segmentation's JSON text gives in an image of that size. Degenerate polygon
 /// parts are reported and left out; `None`, with a reported problem, if nothing is left.
-pub(super) fn mask(
+pub(crate) fn mask(
     text: &str,
     [width, height]: [u32; 2],
     mut report: impl FnMut(ProblemKind, String),

@@ -60,7 +60,7 @@ pub(crate) fn replace_file_with<E: From<BankError>>(
 }
 
 /// Removes what interrupted writers left in `directory`.
-#[cfg(feature = "pack")]
+#[cfg(any(feature = "pack", feature = "dataset"))]
 pub(crate) fn remove_temporaries(directory: &Path) -> Result<(), BankError> {
     let error = |source| BankError::write(directory, source);
     for entry in fs::read_dir(directory).map_err(error)? {
@@ -73,7 +73,7 @@ pub(crate) fn remove_temporaries(directory: &Path) -> Result<(), BankError> {
 }
 
 /// Whether a file name is that of an unfinished file of ours.
-#[cfg(feature = "pack")]
+#[cfg(any(feature = "pack", feature = "dataset"))]
 pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(TEMPORARY_ENDING)
 }

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
 
 use crate::bank::write::is_temporary;
-use crate::bank::{CutoutBank, ScenePack};
+use crate::bank::{Category, CutoutBank, ScenePack};
 use crate::compose::SampleView;
 use crate::compose::batch::words_of;
 use crate::view::{Mask, Overlay, tint};
@@ -159,24 +160,68 @@ pub(super) struct Threads {
     pub threads: Option<NonZero<usize>>,
 }
 
-/// The two packs that a plan refers to.
+/// The packs that a plan refers to.
 #[derive(clap::Args, Clone)]
 pub(super) struct Packs {
-    /// Folder of the scene pack.
-    #[arg(long, value_name = "DIR")]
-    pub scenes: PathBuf,
-    /// Folder of the bank.
-    #[arg(long, value_name = "DIR")]
-    pub bank: PathBuf,
+    /// Folder of a scene pack; several follow one another.
+    #[arg(long, value_name = "DIR", required = true)]
+    pub scenes: Vec<PathBuf>,
+    /// Folder of a bank; several follow one another, and are drawn from by their weights (1 unless
+    /// given).
+    #[arg(long, value_name = "DIR[=WEIGHT]", required = true, value_parser = parse_bank)]
+    pub bank: Vec<BankFlag>,
+}
+
+/// A bank and how much of the layers is drawn from it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct BankFlag {
+    pub folder: PathBuf,
+    pub weight: f64,
+}
+
+pub(super) fn parse_bank(text: &str) -> Result<BankFlag, String> {
+    // A folder's own name may hold an equals sign.
+    let weighted = text.rsplit_once('=').and_then(|(folder, weight)| {
+        let weight: f64 = weight.parse().ok()?;
+        Some((folder, weight))
+    });
+    let (folder, weight) = weighted.unwrap_or((text, 1.0));
+    if !(weight >= 0.0 && weight.is_finite()) {
+        return Err("a finite weight of at least 0 was expected behind the `=`".to_owned());
+    }
+    Ok(BankFlag {
+        folder: folder.into(),
+        weight,
+    })
 }
 
 impl Packs {
+    /// All scenes as one pack and all cutouts as one bank.
     pub fn open(&self) -> Result<(ScenePack, CutoutBank)> {
+        let scenes = self.scenes.iter().map(|folder| ScenePack::open(folder));
+        let banks = self.bank.iter().map(|bank| CutoutBank::open(&bank.folder));
         Ok((
-            ScenePack::open(&self.scenes)?,
-            CutoutBank::open(&self.bank)?,
+            ScenePack::join(scenes.collect::<Result<_, _>>()?)?,
+            CutoutBank::join(banks.collect::<Result<_, _>>()?)?,
         ))
     }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum CategoryFile {
+    List(Vec<Category>),
+    Object { categories: Vec<Category> },
+}
+
+/// The categories of a COCO file, a manifest or a plain list.
+pub(super) fn category_file(path: &Path) -> Result<Vec<Category>> {
+    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file = serde_json::from_slice(&text)
+        .with_context(|| format!("{}: no list of categories with id and name", path.display()))?;
+    Ok(match file {
+        CategoryFile::List(categories) | CategoryFile::Object { categories } => categories,
+    })
 }
 
 /// The instances of a composed sample, ready to be drawn over its image.
@@ -217,6 +262,20 @@ mod tests {
         assert_eq!(parse_bytes("12"), Ok(12));
         for wrong in ["", "M", "0", "5X", "99999999999T"] {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn banks_have_weights() {
+        let bank = |folder: &str, weight| BankFlag {
+            folder: folder.into(),
+            weight,
+        };
+        assert_eq!(parse_bank("a/b"), Ok(bank("a/b", 1.0)));
+        assert_eq!(parse_bank("a=0.25"), Ok(bank("a", 0.25)));
+        assert_eq!(parse_bank("t=3/b"), Ok(bank("t=3/b", 1.0)));
+        for wrong in ["a=-1", "a=NaN", "a=inf"] {
+            assert!(parse_bank(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -9,14 +9,15 @@ use clap::Args;
 
 use super::common::{Threads, bytes, catch_interrupts, goes_on, parse_canvas, say};
 use super::pack::with_bar;
+use super::recipe::RecipeFlags;
 use super::render::write_sheet;
 use crate::bank::write::replace_file;
 use crate::bank::{CutoutBank, ScenePack};
-use crate::compose::{Backend, Batch, CpuBackend, ElementType, Encoded, OutputSpec};
+use crate::compose::{ElementType, OutputSpec};
 use crate::demo::{DrawOptions, draw};
+use crate::loader::{Loader, LoaderOptions, Tail};
 use crate::pack::{PackOptions, PackReport};
-use crate::plan::CheckedPlan;
-use crate::sampler::{RecipeSettings, Sampler};
+use crate::sampler::Sampler;
 
 /// Show the whole way on a small data set: pack, plan, compose, look.
 ///
@@ -36,7 +37,7 @@ pub(super) struct Demo {
     #[arg(long, value_name = "WxH", value_parser = parse_canvas, default_value = "1024x1024")]
     canvas: [u32; 2],
     /// How many batches to compose.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1000))]
     batches: u64,
     /// Samples in a batch.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=256))]
@@ -48,6 +49,8 @@ pub(super) struct Demo {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
+    recipe: RecipeFlags,
+    #[command(flatten)]
     threads: Threads,
 }
 
@@ -58,6 +61,8 @@ const SHOWN: u64 = 12;
 
 impl Demo {
     pub fn run(self) -> Result<()> {
+        // A wrong recipe is refused before anything is packed.
+        let recipe = self.recipe.recipe()?;
         check_folder(&self.out)?;
         catch_interrupts()?;
         let (annotations, images) = self.data_set()?;
@@ -70,9 +75,8 @@ impl Demo {
         say_packed(&report, started, &scenes, &bank)?;
         let scenes = Arc::new(ScenePack::open(&scenes)?);
         let bank = Arc::new(CutoutBank::open(&bank)?);
-        let recipe = Arc::new(RecipeSettings::xpaste());
         let sampler = Sampler::new(scenes.clone(), bank.clone(), recipe, self.canvas, self.seed)?;
-        self.compose(&scenes, &bank, &sampler)?;
+        self.stream(&sampler)?;
         let shown = sampler.plan(0..SHOWN);
         let plan_path = self.out.join("plan.json");
         replace_file(&plan_path, &serde_json::to_vec(&shown)?)?;
@@ -112,35 +116,36 @@ impl Demo {
         Ok((data.annotations, data.images))
     }
 
-    /// Composes the batches and says how fast.
-    fn compose(&self, scenes: &ScenePack, bank: &CutoutBank, sampler: &Sampler) -> Result<()> {
-        let mut backend = CpuBackend::new(self.threads.threads);
-        let mut batch = Batch::new(OutputSpec {
-            element: ElementType::F16,
-            ..OutputSpec::default()
-        });
-        let (mut rates, mut instances) = (Vec::new(), 0);
-        for number in 0..self.batches {
+    /// Streams the batches and says how fast.
+    fn stream(&self, sampler: &Sampler) -> Result<()> {
+        let options = LoaderOptions {
+            batch_size: self.batch_size as usize,
+            threads: self.threads.threads,
+            tail: Tail::Pad,
+            output: OutputSpec {
+                element: ElementType::F16,
+                ..OutputSpec::default()
+            },
+            ..LoaderOptions::default()
+        };
+        let mut loader = Loader::new(sampler.clone(), options)?;
+        let mut instances = 0;
+        for batch in loader.by_ref().take(self.batches as usize) {
             if !goes_on() {
                 bail!(super::common::Interrupted("stopped".into()));
             }
-            let started = Instant::now();
-            let plan = sampler.plan(number * self.batch_size..(number + 1) * self.batch_size);
-            let checked = CheckedPlan::new(&plan, scenes, bank)?;
-            backend.compose(&Encoded::new(&checked)?, &mut batch)?;
-            rates.push(batch.len() as f64 / started.elapsed().as_secs_f64());
-            instances += batch.instance_count();
+            instances += batch?.instance_count();
         }
-        rates.sort_by(f64::total_cmp);
+        let statistics = loader.statistics();
         let [width, height] = self.canvas;
         say(format_args!(
             "composed  {} batches of {} at {width}x{height}, f16 and mask bits, {:.1} instances \
-             an image: median {:.0} images/s on {} threads",
-            self.batches,
+             an image: {:.0} images/s on {} threads",
+            statistics.batches,
             self.batch_size,
-            instances as f64 / (self.batches * self.batch_size) as f64,
-            rates[rates.len() / 2],
-            backend.threads()
+            instances as f64 / statistics.samples.max(1) as f64,
+            statistics.images_per_second(),
+            statistics.threads
         ))
     }
 

@@ -2,13 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use serde::Deserialize;
 
-use super::common::catch_interrupts;
+use super::common::{catch_interrupts, category_file};
 use super::pack::{PackFlags, finish, with_bar};
-use crate::bank::Category;
 use crate::pack::{DEFAULT_MARGIN, ImportOptions};
 
 /// Import transparent pictures, one folder per category, into a bank.
@@ -31,25 +29,9 @@ pub(super) struct Import {
     common: PackFlags,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum CategoryFile {
-    List(Vec<Category>),
-    Object { categories: Vec<Category> },
-}
-
 impl Import {
     pub fn run(self) -> Result<()> {
-        let categories = self.categories.as_deref().map(|path| {
-            let text =
-                std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let file: CategoryFile = serde_json::from_slice(&text).with_context(|| {
-                format!("{}: no list of categories with id and name", path.display())
-            })?;
-            Ok::<_, anyhow::Error>(match file {
-                CategoryFile::List(categories) | CategoryFile::Object { categories } => categories,
-            })
-        });
+        let categories = self.categories.as_deref().map(category_file);
         let options = ImportOptions {
             input: self.input,
             bank: self.bank,

@@ -4,11 +4,15 @@
 
 mod bank;
 mod common;
+mod compose;
 mod demo;
 mod import;
 mod pack;
 mod plan;
+mod recipe;
 mod render;
+mod sampling;
+mod view;
 
 use std::process::ExitCode;
 
@@ -33,6 +37,8 @@ enum Command {
     Bank(bank::Bank),
     Plan(plan::PlanCommand),
     Render(render::Render),
+    Compose(compose::Compose),
+    View(Box<view::View>),
 }
 
 /// Parses the process's arguments, runs the command and says how it ended.
@@ -46,6 +52,8 @@ pub fn main() -> ExitCode {
         Command::Bank(bank) => bank.run(),
         Command::Plan(plan) => plan.run(),
         Command::Render(render) => render.run(),
+        Command::Compose(compose) => compose.run(),
+        Command::View(view) => view.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

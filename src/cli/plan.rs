@@ -3,58 +3,46 @@
 use std::io::{BufWriter, Write, stdout};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
-use super::common::{Packs, parse_canvas};
+use super::common::say;
+use super::sampling::Sampling;
 use crate::bank::write::replace_file_with;
 use crate::plan::Plan;
-use crate::sampler::{RecipeSettings, Sampler};
+use crate::sampler::recipe::RecipeSettings;
+use crate::sampler::{Order, Sampler};
 
 /// Draw plans and write them as JSON.
 #[derive(Args)]
 pub(super) struct PlanCommand {
     #[command(flatten)]
-    packs: Packs,
-    /// Size of the output images.
-    #[arg(long, value_name = "WxH", value_parser = parse_canvas, default_value = "1024x1024")]
-    canvas: [u32; 2],
+    sampling: Sampling,
     /// How many samples.
-    #[arg(long, value_name = "N")]
-    count: u64,
+    #[arg(long, value_name = "N", required_unless_present = "explain")]
+    count: Option<u64>,
     /// The first sample, counted over all epochs.
     #[arg(long, value_name = "N", default_value_t = 0)]
     first: u64,
-    /// Equal seeds draw equal plans.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// What to draw.
-    #[arg(long, value_enum, default_value_t = Recipe::Xpaste)]
-    recipe: Recipe,
+    /// Say in words and numbers what the recipe does with these packs, and print it as TOML,
+    /// instead of drawing.
+    #[arg(long, conflicts_with_all = ["count", "first", "out"])]
+    explain: bool,
     /// File to write; standard output unless given.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub(super) enum Recipe {
-    /// Large-scale jitter below, up to 20 cutouts of uniformly drawn categories above.
-    Xpaste,
-}
-
 impl PlanCommand {
     pub fn run(self) -> Result<()> {
-        let (scenes, bank) = self.packs.open()?;
-        let recipe = match self.recipe {
-            Recipe::Xpaste => Arc::new(RecipeSettings::xpaste()),
-        };
-        let (scenes, bank) = (Arc::new(scenes), Arc::new(bank));
-        let sampler = Sampler::new(scenes, bank, recipe, self.canvas, self.seed)?;
-        let end = self.first.saturating_add(self.count);
+        let sampler = self.sampling.sampler()?;
+        if self.explain {
+            return explain(&self.sampling.recipe.settings()?, &sampler);
+        }
+        let end = self.first.saturating_add(self.count.unwrap_or(0));
         let plan = Drawn {
             sampler: &sampler,
             head: sampler.plan(0..0),
@@ -65,6 +53,24 @@ impl PlanCommand {
             Some(path) => replace_file_with(path, |file| write(file, &plan)),
         }
     }
+}
+
+/// Says what is drawn, and how to keep and change it.
+fn explain(settings: &RecipeSettings, sampler: &Sampler) -> Result<()> {
+    say(settings.explain(sampler.ground()).trim_end())?;
+    let order = match sampler.order() {
+        Order::Permutation => "each scene once, shuffled anew".to_owned(),
+        Order::Sequential => "each scene once, in the pack's order".to_owned(),
+        Order::RepeatFactor { threshold } => {
+            format!("scenes by their repeat factor at {threshold}, shuffled anew")
+        }
+    };
+    say(format_args!(
+        "epoch       {} samples: {order}",
+        sampler.epoch_length()
+    ))?;
+    say("\n# The recipe in full; save it as a .toml file, change it and give it to --recipe.")?;
+    say(settings.to_toml()?.trim_end())
 }
 
 /// A plan whose samples are drawn while they are written, so that none waits in memory.

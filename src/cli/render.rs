@@ -49,7 +49,7 @@ pub(super) enum DeviceFlag {
 }
 
 /// Most samples on a contact sheet.
-const MOST_TILES: usize = 48;
+pub(super) const MOST_TILES: usize = 48;
 
 impl Render {
     pub fn run(self) -> Result<()> {
@@ -143,7 +143,7 @@ pub(super) fn write_sheet(
     Ok(sheet.save(path)?)
 }
 
-fn add_tile(
+pub(super) fn add_tile(
     sheet: &mut Sheet,
     batch: &Batch,
     names: &std::collections::HashMap<i64, &str>,

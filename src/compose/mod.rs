@@ -3,6 +3,28 @@
 //! [`encode`] turns a plan into flat arrays of integers; a [`Backend`] executes them and fills a
 //! [`Batch`]. All of it is integer arithmetic over the functions in [`rules`], so that every back
 //! end gives equal results.
+//!
+//! The [loader](crate::loader) does all of this on many threads. By hand, step by step:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use pastebank::bank::{CutoutBank, ScenePack};
+//! use pastebank::compose::{Backend, Batch, CpuBackend, Encoded, OutputSpec};
+//! use pastebank::plan::CheckedPlan;
+//! use pastebank::sampler::{RecipeSettings, Sampler};
+//!
+//! let scenes = Arc::new(ScenePack::open("scenes".as_ref())?);
+//! let bank = Arc::new(CutoutBank::open("bank".as_ref())?);
+//! let recipe = Arc::new(RecipeSettings::xpaste());
+//! let sampler = Sampler::new(scenes.clone(), bank.clone(), recipe, [1024, 1024], 0)?;
+//! let mut backend = CpuBackend::new(None);
+//! let mut batch = Batch::new(OutputSpec::default());
+//! let plan = sampler.plan(0..16);
+//! let checked = CheckedPlan::new(&plan, &scenes, &bank)?;
+//! backend.compose(&Encoded::new(&checked)?, &mut batch)?;
+//! println!("{} instances in {} images", batch.instance_count(), batch.len());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod batch;
 pub mod cpu;

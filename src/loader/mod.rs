@@ -14,6 +14,7 @@
 
 mod error;
 mod options;
+mod resident;
 mod ring;
 mod state;
 mod statistics;
@@ -154,7 +155,7 @@ impl Loader {
             bank: Arc::clone(&ground.bank),
             output: options.output,
             is_cancelled: false.into(),
-            mapped_bytes: 0.into(),
+            unreleased_bytes: 0.into(),
             mapped_limit: options.mapped_limit,
         });
         let depth = options.prefetch;
@@ -206,8 +207,8 @@ impl Loader {
     /// Where the run stands after the last batch that was handed over.
     pub fn state(&self) -> LoaderState {
         let mut state = LoaderState::new(&self.sampler, &self.steps, self.after);
-        state.composed = self.before.0 + self.statistics.samples;
-        state.replaced = self.before.1 + self.statistics.replaced;
+        state.composed = self.before.0.saturating_add(self.statistics.samples);
+        state.replaced = self.before.1.saturating_add(self.statistics.replaced);
         state
     }
 
@@ -320,9 +321,10 @@ impl Loader {
         let Some((_, last)) = landed.replaced.last() else {
             return Ok(());
         };
-        let replaced = self.before.1 + statistics.replaced;
+        let replaced = self.before.1.saturating_add(statistics.replaced);
         // Early in a run one picture is a large share: an epoch's worth is the least measure.
-        let samples = (self.before.0 + statistics.samples).max(self.steps.epoch_length);
+        let samples = self.before.0.saturating_add(statistics.samples);
+        let samples = samples.max(self.steps.epoch_length);
         let allowed = (self.most_replaced * samples as f64).floor() as u64;
         if replaced <= allowed {
             return Ok(());

@@ -32,8 +32,9 @@ pub struct LoaderOptions {
     /// Share of the samples that may be drawn again because a picture cannot be decoded, before
     /// the run ends with an error; 0..=1.
     pub most_replaced: f64,
-    /// Bytes of mapped pixels that may be read before their pages are given back to the system.
-    /// They stay in its cache; this bounds the process's resident memory.
+    /// Resident bytes of mapped files, of the whole process, from which on the packs' pages are given
+    /// back to the system. They stay in its cache; this bounds the process's resident memory,
+    /// however large the packs are.
     pub mapped_limit: u64,
 }
 

@@ -1,7 +1,7 @@
 //! Where a run stands, as small JSON, and whether it belongs to another run.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use twox_hash::XxHash3_64;
 
 use super::error::LoaderError;
@@ -39,7 +39,7 @@ impl LoaderState {
         LoaderState {
             format: FORMAT.to_owned(),
             version: VERSION,
-            run: identity(sampler),
+            run: sampler.identity(),
             category_weights: weights.categories.clone().into_iter().collect(),
             cutout_weights: weights.cutouts.as_deref().map(hash_of),
             tail: steps.tail,
@@ -84,7 +84,7 @@ impl LoaderState {
     /// Refuses a state of another run, naming what differs. Weights of categories are the state's
     /// own; weights of cutouts are too many to be in it, so the sampler must have them.
     pub(super) fn check(&self, sampler: &Sampler, steps: &Steps) -> Result<(), LoaderError> {
-        let run = identity(sampler);
+        let run = sampler.identity();
         for key in run.keys().chain(self.run.keys()) {
             let (saved, now) = (self.run.get(key), run.get(key));
             if saved != now {
@@ -135,34 +135,6 @@ fn refused(field: impl Into<String>, problem: impl ToString) -> LoaderError {
     }
 }
 
-/// All that samples depend on besides seed-keyed draws: equal identities give equal samples.
-fn identity(sampler: &Sampler) -> Map<String, Value> {
-    let ground = sampler.ground();
-    let parts: Vec<Value> = ground
-        .parts()
-        .iter()
-        .map(|(rows, weight)| json!({"rows": [rows.start, rows.end], "weight": weight}))
-        .collect();
-    let order = serde_json::to_value(sampler.order()).unwrap_or_default();
-    let recipe = sampler.recipe();
-    let fields = [
-        ("scenes", json!(ground.scenes.manifest().fingerprint())),
-        ("bank", json!(ground.bank.manifest().fingerprint())),
-        ("bank_parts", json!(parts)),
-        ("first_synthetic_scene", json!(ground.real_scenes())),
-        (
-            "canvas",
-            json!([ground.canvas.width(), ground.canvas.height()]),
-        ),
-        ("seed", json!(sampler.seed())),
-        ("order", order),
-        ("pad", json!(recipe.pad())),
-        ("recipe", recipe.settings()),
-    ];
-    let fields = fields.into_iter();
-    fields.map(|(key, value)| (key.to_owned(), value)).collect()
-}
-
 /// The innermost field at which two values differ, with both.
 fn difference(field: &str, saved: Option<&Value>, now: Option<&Value>) -> (String, String) {
     if let (Some(Value::Object(saved)), Some(Value::Object(now))) = (saved, now) {
@@ -188,6 +160,7 @@ fn hash_of(weights: &[f32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn differences_are_named_down_to_the_field() {

@@ -91,7 +91,8 @@ impl Steps {
     /// Where the step after the one at `cursor` begins.
     pub fn after(&self, cursor: Cursor) -> Cursor {
         Cursor {
-            step: cursor.step + 1,
+            // A forged state may stand at the last number there is.
+            step: cursor.step.saturating_add(1),
             epoch: cursor.epoch,
             position: cursor.position + self.stride(),
         }
@@ -167,7 +168,7 @@ mod tests {
         let first = steps(48, 2, 3, Tail::Drop);
         let whole = places(first, Cursor::default());
         let cursor = first.after(first.after(Cursor::default()));
-        for world in [1, 2, 4, 6] {
+        for world in [1, 2, 3, 6] {
             let rest = places(steps(48, 2, world, Tail::Drop), cursor);
             assert_eq!(rest, whole[12..], "{world} ranks");
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender};
 
+use super::resident::mapped_bytes;
 use super::statistics::StageTimes;
 use super::steps::Place;
 use crate::bank::{CutoutBank, ScenePack};
@@ -20,6 +21,9 @@ use crate::sampler::{Sample, Sampler};
 
 /// Scenes that are drawn for one sample before it is given up.
 pub(super) const MOST_ATTEMPTS: u32 = 16;
+
+/// Bytes that are read before it is asked again how much is mapped.
+const BETWEEN_CHECKS: u64 = 1 << 20;
 
 /// One sample to be composed.
 #[derive(Debug)]
@@ -77,9 +81,9 @@ pub(super) struct Shared {
     pub output: OutputSpec,
     /// Jobs that are still in the queue come back undone.
     pub is_cancelled: AtomicBool,
-    /// Bytes of mapped pixels that were read since the maps were last released.
-    pub mapped_bytes: AtomicU64,
-    /// When to release them.
+    /// Bytes of mapped pixels that were read since it was last asked what is mapped.
+    pub unreleased_bytes: AtomicU64,
+    /// Resident bytes of mapped files from which on their pages are released.
     pub mapped_limit: u64,
 }
 
@@ -231,15 +235,23 @@ impl<'a> Worker<'a> {
     }
 
     /// Keeps the process's resident memory bounded, however large the packs are: pages of mapped
-    /// files count as the process's for as long as they are mapped.
+    /// files count as the process's for as long as they are mapped, and the system maps more of them
+    /// than are read.
     fn release_maps(&self, bytes: u64) {
         let shared = self.shared;
-        let read = shared.mapped_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if read >= shared.mapped_limit {
-            shared.mapped_bytes.store(0, Ordering::Relaxed);
+        let read = shared.unreleased_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if read < BETWEEN_CHECKS.min(shared.mapped_limit) {
+            return;
+        }
+        // Where the system does not say what is mapped, what was read is the best guess.
+        let mapped = mapped_bytes();
+        if mapped.unwrap_or(read) >= shared.mapped_limit {
             shared.scenes.release();
             shared.bank.release();
+        } else if mapped.is_none() {
+            return;
         }
+        shared.unreleased_bytes.store(0, Ordering::Relaxed);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::geometry::{MAX_SOURCE_SIDE, Size};
 const DECODING_BYTES: u64 = 32;
 
 /// A decoded photograph.
-pub(super) struct Photograph {
+pub(crate) struct Photograph {
     pub size: Size,
     /// RGB interleaved, row after row.
     pub pixels: Vec<u8>,
@@ -25,7 +25,7 @@ pub(super) struct Photograph {
 
 /// Reads the photograph at `path`. EXIF orientation is applied if the annotated size fits the
 /// turned picture, or if none is annotated, and left alone if it fits only the stored one.
-pub(super) fn photograph(
+pub(crate) fn photograph(
     path: &Path,
     annotated: Option<[u32; 2]>,
     max_pixels: u64,

@@ -11,9 +11,8 @@ use serde_json::{Map, json};
 use twox_hash::XxHash3_64;
 
 use super::cut::CutoutRow;
-use super::journal::Settings;
 use super::run::{self, Output, Prepared, Sources};
-use super::{PackError, PackReport, Progress, decode, threads_or_all};
+use super::{PackError, PackReport, Progress, Settings, decode, threads_or_all};
 use crate::annotations::problems::{Problem, ProblemKind, Problems};
 use crate::bank::{BankError, CUTOUT_CHANNELS, Category, mip};
 use crate::compose::rules::in_mask;

@@ -11,12 +11,10 @@ use super::error::PackError;
 use crate::annotations::problems::Problems;
 use crate::bank::write::{is_temporary, replace_file};
 use crate::bank::{BankError, MANIFEST_FILE, ShardEntry, SizeStatistics};
+use crate::resume::{Settings, difference, file_names};
 
 /// The journal's name in an unfinished pack.
 pub(super) const JOURNAL_FILE: &str = "pack-journal.json";
-
-/// What decides the output: two runs with equal settings give equal packs.
-pub(super) type Settings = BTreeMap<String, serde_json::Value>;
 
 /// The state after the last finished shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -209,32 +207,6 @@ fn look(folder: &Path, settings: &Settings) -> Result<Found, PackError> {
         return Ok(Found::Finished(journal));
     }
     Ok(Found::Unfinished(journal))
-}
-
-fn file_names(folder: &Path) -> Result<Vec<String>, PackError> {
-    let error = |source| BankError::read(folder, source);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(error)? {
-        let name = entry.map_err(error)?.file_name();
-        names.push(name.to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// The first setting that differs, with both values.
-fn difference(found: &Settings, wanted: &Settings) -> Option<String> {
-    let keys = wanted.keys().chain(found.keys());
-    keys.filter(|key| found.get(*key) != wanted.get(*key))
-        .map(|key| {
-            let value = |settings: &Settings| {
-                settings
-                    .get(key)
-                    .map_or("not set".to_owned(), ToString::to_string)
-            };
-            format!("`{key}` was {}, now it is {}", value(found), value(wanted))
-        })
-        .next()
 }
 
 /// Removes a former pack: the manifest first, so that nothing half-removed opens.

@@ -6,11 +6,10 @@
 //! when they are called again.
 
 mod cut;
-mod decode;
+pub(crate) mod decode;
 mod error;
 mod import;
 mod journal;
-mod ordered;
 mod run;
 
 use std::num::NonZero;
@@ -21,13 +20,15 @@ use image::codecs::jpeg::JpegEncoder;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::MOST_THREADS;
 use crate::annotations::coco::{AnnotationRecord, DataSet, ImageRecord};
 use crate::annotations::problems::{Problem, ProblemKind, Problems};
 use crate::annotations::rle::{Rle, pack_bits};
 use crate::bank::write::InstanceRow;
 use crate::bank::{SCENE_CHANNELS, mip};
 use crate::geometry::Size;
+use crate::ordered::threads_or_all;
+pub use crate::resume::Progress;
+use crate::resume::Settings;
 pub use error::PackError;
 pub use import::{ImportOptions, import};
 pub use journal::Counts;
@@ -36,7 +37,6 @@ pub(crate) use journal::remove_former_pack;
 
 use cut::{CutoutRow, Identity, Object};
 use decode::Photograph;
-use journal::Settings;
 use run::{Output, Prepared, PreparedScene, Sources};
 
 /// Pixels an image may have unless told otherwise: 64 million.
@@ -107,17 +107,6 @@ impl PackOptions {
             force: false,
         }
     }
-}
-
-/// How far a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// The first source that this run looked at; those before were finished already.
-    pub first: usize,
-    /// Sources that are done, finished ones included.
-    pub done: usize,
-    /// All sources.
-    pub total: usize,
 }
 
 /// What a finished run did.
@@ -212,12 +201,6 @@ fn resolved(folder: &Path) -> PathBuf {
         .unwrap_or_else(|_| folder.to_owned())
 }
 
-fn threads_or_all(threads: Option<NonZero<usize>>) -> NonZero<usize> {
-    threads
-        .or_else(|| std::thread::available_parallelism().ok())
-        .map_or(NonZero::<usize>::MIN, |threads| threads.min(MOST_THREADS))
-}
-
 fn settings(options: &PackOptions, data: &DataSet) -> Settings {
     let encoding = match options.encoding {
         Encoding::Raw => "raw",
@@ -278,24 +261,29 @@ impl Sources for Photographs<'_> {
     }
 }
 
+/// The first place in `folder` where the file is: as named, by its last part, or as LVIS's address
+/// has it.
+pub(crate) fn find_image(folder: &Path, image: &ImageRecord) -> PathBuf {
+    let named = folder.join(&image.file_name);
+    let last = |path: &str, parts: usize| {
+        let all: Vec<&str> = path.split(['/', '\\']).collect();
+        all[all.len().saturating_sub(parts)..].join("/")
+    };
+    let url = image.coco_url.iter();
+    let candidates = url
+        .flat_map(|url| [last(url, 2), last(url, 1)])
+        .chain([last(&image.file_name, 1)])
+        .filter(|name| !name.is_empty())
+        .map(|name| folder.join(name));
+    std::iter::once(named.clone())
+        .chain(candidates)
+        .find(|path| path.is_file())
+        .unwrap_or(named)
+}
+
 impl Photographs<'_> {
-    /// The first place where the file is: as named, by its last part, or as LVIS's address has it.
     fn find(&self, image: &ImageRecord) -> PathBuf {
-        let named = self.options.images.join(&image.file_name);
-        let last = |path: &str, parts: usize| {
-            let all: Vec<&str> = path.split(['/', '\\']).collect();
-            all[all.len().saturating_sub(parts)..].join("/")
-        };
-        let url = image.coco_url.iter();
-        let candidates = url
-            .flat_map(|url| [last(url, 2), last(url, 1)])
-            .chain([last(&image.file_name, 1)])
-            .filter(|name| !name.is_empty())
-            .map(|name| self.options.images.join(name));
-        std::iter::once(named.clone())
-            .chain(candidates)
-            .find(|path| path.is_file())
-            .unwrap_or(named)
+        find_image(&self.options.images, image)
     }
 
     fn cutout_bytes(&self, image: &ImageRecord) -> usize {

@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use super::cut::CutoutRow;
 use super::error::PackError;
-use super::journal::{self, Journal, Settings, Start};
-use super::ordered;
+use super::journal::{self, Journal, Start};
 use super::{PackReport, Progress};
 use crate::annotations::problems::{Problem, Problems};
 use crate::bank::manifest::PACK_SETTINGS_KEY;
@@ -20,7 +19,8 @@ use crate::bank::write::{
 };
 use crate::bank::{BankError, Category, Kind, Manifest, ScenePixels, ShardEntry};
 use crate::geometry::Size;
-use crate::panic_message;
+use crate::resume::Settings;
+use crate::{ordered, panic_message};
 
 /// Bytes of decoded pictures and cutouts under way at once.
 const MEMORY_BUDGET: usize = 512 << 20;

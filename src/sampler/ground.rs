@@ -1,5 +1,8 @@
 //! What recipes draw from: the packs, the canvas, and the indices over them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -191,6 +194,11 @@ impl Ground {
     /// categories where this one was not measured.
     pub fn sizes_of(&self, category: i64) -> RelativeSize {
         self.measured_size(category).unwrap_or(self.sizes.pooled())
+    }
+
+    /// How large objects of all categories together are.
+    pub fn sizes_of_all(&self) -> RelativeSize {
+        self.sizes.pooled()
     }
 
     /// As [`Ground::sizes_of`]; `None` where the category was not measured.

@@ -163,7 +163,7 @@ impl Chances {
         for (range, weight) in ranges {
             let part = chances.part(inputs, groups.part(range));
             let can_be_drawn = match &part.sums {
-                Some(sums) => sums.last().is_some_and(|&sum| sum > 0.0 && sum.is_finite()),
+                Some(sums) => sums.last().is_some_and(|&sum| is_of_use(sum)),
                 None => !part.groups.is_empty(),
             };
             masses.push(if can_be_drawn { *weight } else { 0.0 });
@@ -171,7 +171,7 @@ impl Chances {
         }
         let sums = running_sums(masses.into_iter());
         let total = sums.last().copied().unwrap_or(0.0);
-        if !groups.rows.is_empty() && !(total > 0.0 && total.is_finite()) {
+        if !groups.rows.is_empty() && !is_of_use(total) {
             let problem = format!("their sum is {total}; a finite sum above 0 was expected");
             return Err(SamplerError::value("weights of what can be drawn", problem));
         }
@@ -274,6 +274,11 @@ fn pick(sums: Option<&[f64]>, length: usize, draw: &mut impl Rng) -> Option<usiz
     };
     let at = between(0.0, *sums.last()?, draw)?;
     Some(sums.partition_point(|&sum| sum <= at))
+}
+
+/// Whether something can be drawn by weights of that sum.
+fn is_of_use(sum: f64) -> bool {
+    sum > 0.0 && sum.is_finite()
 }
 
 /// A uniform number in `start`..`end`; `None` if there is none.

@@ -5,15 +5,20 @@
 //! scene comes when is the [`Order`]'s; what is done with it is the [`Recipe`]'s, which draws from
 //! a [`Ground`].
 
+pub mod colour;
 mod error;
 mod ground;
 mod groups;
+mod identity;
 mod links;
 mod order;
+pub mod placement;
 pub mod random;
+pub mod recipe;
 mod sizes;
+#[cfg(test)]
+pub(crate) mod test_packs;
 mod weights;
-mod xpaste;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -25,14 +30,17 @@ use rand::RngExt;
 use crate::bank::{CutoutBank, ScenePack};
 use crate::geometry::Size;
 use crate::plan::{ColorMatrix, Keep, Plan, SamplePlan, ScenePlan};
+use colour::SceneMip;
 pub use error::SamplerError;
 pub use ground::Ground;
+use groups::Candidate;
 pub use order::Order;
 use order::Ordered;
+use placement::Taken;
 use random::Draws;
+pub use recipe::RecipeSettings;
 pub use sizes::RelativeSize;
 pub use weights::Weights;
-pub use xpaste::RecipeSettings;
 
 /// What is done with a scene: the part of sampling that a user may write in code.
 pub trait Recipe: Debug + Send + Sync {
@@ -112,6 +120,16 @@ pub struct Sample {
     pub plan: SamplePlan,
     /// One a layer: whether its label is dropped ("ignore"), so that it is pasted but not taught.
     pub ignored: Vec<bool>,
+    scratch: Scratch,
+}
+
+/// What a recipe needs for a while; kept with the sample so that drawing allocates nothing.
+#[derive(Clone, Debug, Default)]
+struct Scratch {
+    candidates: Vec<Candidate>,
+    categories: Vec<i64>,
+    taken: Taken,
+    mip: SceneMip,
 }
 
 impl Default for Sample {
@@ -129,6 +147,7 @@ impl Default for Sample {
                 layers: Vec::new(),
             },
             ignored: Vec::new(),
+            scratch: Scratch::default(),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The order of an epoch: which scene comes at which position. Stateless, so that any rank finds
 //! any position by itself.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use rand::Rng;

@@ -1,11 +1,20 @@
-//! Pictures for people to look at: overlays of instances and contact sheets, written as PNG.
+//! Pictures for people to look at: overlays of instances, contact sheets written as PNG, and
+//! self-contained HTML pages.
+//!
+//! [`sources`] has the things that can be looked at, [`gallery`] the form that all of them take,
+//! [`statistics`] what can be counted in them; [`write_sheets`] and [`write_page`] write them.
 //!
 //! Everything here accepts any size, empty ones included. What cannot be drawn is left out; only
 //! writing a file, or a sheet too large to be useful, can fail.
 
+pub mod gallery;
+mod html;
 mod overlay;
 mod placement;
 mod sheet;
+mod sheets;
+pub mod sources;
+pub mod statistics;
 mod stencil;
 mod text;
 
@@ -16,8 +25,11 @@ use image::{ImageError, Rgb, RgbImage, RgbaImage};
 
 use crate::bank::BankError;
 use crate::bank::write::replace_file;
-pub use overlay::{draw_overlays, tile_with_overlays};
+use gallery::Source;
+pub use html::write_page;
+pub use overlay::{Style, draw_overlays, tile_in_style, tile_with_overlays};
 pub use sheet::Sheet;
+pub use sheets::{Grid, write_sheets};
 
 /// Colour of the sheet behind everything.
 const GROUND: Rgb<u8> = Rgb([24, 26, 29]);
@@ -56,6 +68,33 @@ pub enum ViewError {
     /// The file could not be written or put in its place.
     #[error(transparent)]
     Write(#[from] BankError),
+    /// The caller's progress function asked to stop.
+    #[error("stopped after {pictures} pictures; nothing was kept of an unfinished file")]
+    Stopped {
+        /// How many pictures were looked at.
+        pictures: u64,
+    },
+}
+
+/// Hands at most `count` pictures of `source` to `visit`, each with its longer side at most
+/// `longest` pixels. `progress` is told how many are done and answers whether to go on.
+fn for_each_picture(
+    source: &mut dyn Source,
+    count: u64,
+    longest: u32,
+    progress: &mut dyn FnMut(u64) -> bool,
+    mut visit: impl FnMut(gallery::Picture) -> Result<(), ViewError>,
+) -> Result<(), ViewError> {
+    for done in 0..count {
+        if !progress(done) {
+            return Err(ViewError::Stopped { pictures: done });
+        }
+        match source.next(longest) {
+            Some(picture) => visit(picture)?,
+            None => break,
+        }
+    }
+    Ok(())
 }
 
 /// One instance to draw over an image.

@@ -15,6 +15,28 @@ const WIDE_STROKE_SIDE: u32 = 512;
 /// A box narrower than this has thin lines on any picture, or it would be nothing but lines.
 const THIN_BOX_SIDE: i64 = 24;
 
+/// Which parts of overlays are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Tinted masks with their outlines.
+    pub masks: bool,
+    /// Boxes.
+    pub boxes: bool,
+    /// Tags with the labels.
+    pub names: bool,
+}
+
+impl Default for Style {
+    /// All of them.
+    fn default() -> Style {
+        Style {
+            masks: true,
+            boxes: true,
+            names: true,
+        }
+    }
+}
+
 /// Draws the overlays over the image they belong to: first all masks, then all boxes, then the
 /// tags. A tag that would cover another one is left out.
 pub fn draw_overlays(image: &mut RgbImage, overlays: &[Overlay]) {
@@ -25,12 +47,22 @@ pub fn draw_overlays(image: &mut RgbImage, overlays: &[Overlay]) {
         left: 0,
         top: 0,
     };
-    draw_placed(image, overlays, &placement);
+    draw_placed(image, overlays, &placement, Style::default());
 }
 
 /// Scales the image into a tile of exactly that size and draws the overlays at the resolution
 /// of the tile, so that lines and tags stay legible. A tile too large to be made comes out empty.
 pub fn tile_with_overlays(image: &RgbImage, overlays: &[Overlay], tile: (u32, u32)) -> RgbImage {
+    tile_in_style(image, overlays, tile, Style::default())
+}
+
+/// As [`tile_with_overlays`], with only the chosen parts of the overlays.
+pub fn tile_in_style(
+    image: &RgbImage,
+    overlays: &[Overlay],
+    tile: (u32, u32),
+    style: Style,
+) -> RgbImage {
     if u64::from(tile.0) * u64::from(tile.1) > MOST_PIXELS {
         return RgbImage::new(0, 0);
     }
@@ -42,12 +74,12 @@ pub fn tile_with_overlays(image: &RgbImage, overlays: &[Overlay], tile: (u32, u3
         left: (tile.0 - drawn.0) / 2,
         top: (tile.1 - drawn.1) / 2,
     };
-    draw_placed(&mut canvas, overlays, &placement);
+    draw_placed(&mut canvas, overlays, &placement, style);
     canvas
 }
 
 /// Draws overlays of a picture that lies so on the canvas.
-fn draw_placed(canvas: &mut RgbImage, overlays: &[Overlay], placement: &Placement) {
+fn draw_placed(canvas: &mut RgbImage, overlays: &[Overlay], placement: &Placement, style: Style) {
     if placement.drawn.0 == 0 || placement.drawn.1 == 0 {
         return;
     }
@@ -57,7 +89,7 @@ fn draw_placed(canvas: &mut RgbImage, overlays: &[Overlay], placement: &Placemen
     } else {
         2
     };
-    for overlay in overlays {
+    for overlay in overlays.iter().filter(|_| style.masks) {
         if let Some(stencil) = Stencil::sample(&overlay.mask, placement) {
             stencil.paint(canvas, Rgb(overlay.tint), stroke);
         }
@@ -66,11 +98,14 @@ fn draw_placed(canvas: &mut RgbImage, overlays: &[Overlay], placement: &Placemen
         .iter()
         .map(|overlay| placement.area(overlay.box_xyxy))
         .collect();
-    for (overlay, area) in overlays.iter().zip(&boxes) {
+    for (overlay, area) in overlays.iter().zip(&boxes).filter(|_| style.boxes) {
         draw_box(canvas, *area, Rgb(overlay.tint), stroke);
     }
-    draw_tags(canvas, overlays, &boxes);
+    if style.names {
+        draw_tags(canvas, overlays, &boxes);
+    }
 }
+
 /// Draws the outline of a box just inside its bounds. Sides beyond the canvas are not seen.
 fn draw_box(canvas: &mut RgbImage, area: Area, colour: Rgb<u8>, stroke: i64) {
     let (width, height) = (area.right - area.left, area.bottom - area.top);
@@ -165,6 +200,40 @@ mod tests {
         assert_eq!(drawn.len(), 8);
         assert!(drawn.contains(&(2, 1)) && drawn.contains(&(4, 3)));
         assert!(!drawn.contains(&(3, 2)));
+    }
+
+    #[test]
+    fn a_style_leaves_parts_out() {
+        let image = RgbImage::new(60, 60);
+        let bits = [0b1111_0000_u32; 20];
+        let mut overlay = overlay([10, 30, 50, 50], "cup");
+        overlay.mask.bits = &bits;
+        let nothing = Style {
+            masks: false,
+            boxes: false,
+            names: false,
+        };
+        let drawn = |style| {
+            let tile = tile_in_style(&image, &[overlay], (60, 60), style);
+            tile.pixels().filter(|pixel| pixel.0 != [0; 3]).count()
+        };
+        assert_eq!(drawn(nothing), 0);
+        let boxes = Style {
+            boxes: true,
+            ..nothing
+        };
+        assert_eq!(drawn(boxes), 2 * 40 + 2 * 18);
+        let masks = Style {
+            masks: true,
+            ..nothing
+        };
+        assert_eq!(drawn(masks), 4 * 20);
+        let names = Style {
+            names: true,
+            ..nothing
+        };
+        assert!(drawn(names) > 50);
+        assert!(drawn(Style::default()) > 2 * 40 + 2 * 18 + 4 * 20);
     }
 
     #[test]

@@ -67,6 +67,11 @@ impl Sheet {
         }
     }
 
+    /// Replaces the title line, for what is known only when all pictures are there.
+    pub fn set_title(&mut self, title: &str) {
+        self.title = title.to_owned();
+    }
+
     /// Appends a picture, scaled into a tile, with up to three caption lines. Lines too wide for
     /// the tile are cut; an empty picture leaves its tile blank.
     pub fn add(&mut self, image: &RgbImage, captions: &[String]) {

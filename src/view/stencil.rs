@@ -4,6 +4,7 @@ use image::{Rgb, RgbImage};
 
 use super::placement::Placement;
 use super::{Mask, mix};
+use crate::annotations::rle::Rle;
 
 /// How much of the tint covers the pixels of a mask.
 const TINT_SHARE: f32 = 0.45;
@@ -44,6 +45,20 @@ impl Stencil {
             height: to_y - from_y,
             set: shares.into_iter().map(|share| share >= least).collect(),
         })
+    }
+
+    /// The same as run lengths of a picture of that size, in which it must lie.
+    pub(super) fn run_lengths(&self, (width, height): (u32, u32)) -> Option<Rle> {
+        let stride = self.width.div_ceil(32) as usize;
+        let mut bits = vec![0; stride * self.height as usize];
+        let rows = bits.chunks_exact_mut(stride.max(1));
+        for (row, set) in rows.zip(self.set.chunks_exact(self.width.max(1) as usize)) {
+            for (x, _) in set.iter().enumerate().filter(|(_, set)| **set) {
+                row[x / 32] |= 1 << (x % 32);
+            }
+        }
+        let place = [self.left, self.top, self.width, self.height];
+        Rle::from_box_bits(width, height, place, stride, &bits).ok()
     }
 
     /// Whether a pixel counted from the corner of the stencil is set.

@@ -83,58 +83,91 @@ fn bank_shard(draw: &mut ChaCha8Rng, rows: usize) -> Columns {
     ]
 }
 
+/// A bank of so many cutouts of 64x64 texels (discs), each with bytes of its own: about 22 KB a
+/// row, 10,000 rows a shard.
+pub fn write_distinct_bank(directory: &Path, rows: usize) {
+    let disc = |x: usize, y: usize| (x as i32 - 32).pow(2) + (y as i32 - 32).pow(2) < 900;
+    let texels = (0..64 * 64).flat_map(|texel| {
+        let (x, y) = (texel % 64, texel / 64);
+        [(4 * x) as u8, (4 * y) as u8, 90, 255 * u8::from(disc(x, y))]
+    });
+    let chain = chain(texels.collect(), 64, 64, 4);
+    let shard = |rows: usize| -> (usize, Columns) {
+        let mut columns = large_shard(rows, &chain);
+        for (name, _, shape, bytes) in &mut columns {
+            if *name == "pixels" {
+                *bytes = chain.repeat(rows);
+                *shape = vec![bytes.len()];
+            }
+            if *name == "offset" {
+                *bytes = bytes!(
+                    (0..rows)
+                        .map(|row| (row * chain.len()) as u64)
+                        .collect::<Vec<_>>()
+                );
+            }
+        }
+        (rows, columns)
+    };
+    let first = (0..rows).step_by(10_000);
+    let shards = first.map(|first| shard((rows - first).min(10_000)));
+    write_pack(directory, "cutouts", shards);
+}
+
 /// A bank of so many equal cutouts of 64x64 texels that share one mip chain: as many rows as a
 /// large bank has without its bytes.
 pub fn write_large_bank(directory: &Path, rows: usize, shards: usize) {
     let texels = chain(vec![255; 64 * 64 * 4], 64, 64, 4);
-    let rows_of = |rows: usize| -> Columns {
-        vec![
-            (
-                "size",
-                Dtype::U16,
-                vec![rows, 2],
-                bytes!(vec![64u16; 2 * rows]),
-            ),
-            ("offset", Dtype::U64, vec![rows], vec![0; 8 * rows]),
-            ("pixels", Dtype::U8, vec![texels.len()], texels.clone()),
-            (
-                "category",
-                Dtype::I64,
-                vec![rows],
-                bytes!((0..rows as i64).map(|row| 1 + row % 3).collect::<Vec<_>>()),
-            ),
-            ("area", Dtype::U32, vec![rows], bytes!(vec![4096u32; rows])),
-            (
-                "box",
-                Dtype::U16,
-                vec![rows, 4],
-                bytes!([0u16, 0, 64, 64].repeat(rows)),
-            ),
-            (
-                "score",
-                Dtype::F32,
-                vec![rows],
-                bytes!(vec![f32::NAN; rows]),
-            ),
-            ("image", Dtype::I64, vec![rows], bytes!(vec![-1i64; rows])),
-            (
-                "annotation",
-                Dtype::I64,
-                vec![rows],
-                bytes!(vec![-1i64; rows]),
-            ),
-            ("origin", Dtype::I32, vec![rows, 2], vec![0; 8 * rows]),
-            (
-                "source_size",
-                Dtype::U16,
-                vec![rows, 2],
-                bytes!(vec![640u16; 2 * rows]),
-            ),
-        ]
-    };
     let per_shard = rows / shards;
-    let shards = (0..shards).map(|_| (per_shard, rows_of(per_shard)));
-    write_pack(directory, "cutouts", shards.collect());
+    let shards = (0..shards).map(|_| (per_shard, large_shard(per_shard, &texels)));
+    write_pack(directory, "cutouts", shards);
+}
+
+/// So many rows of 64x64 texels that share one mip chain.
+fn large_shard(rows: usize, chain: &[u8]) -> Columns {
+    vec![
+        (
+            "size",
+            Dtype::U16,
+            vec![rows, 2],
+            bytes!(vec![64u16; 2 * rows]),
+        ),
+        ("offset", Dtype::U64, vec![rows], vec![0; 8 * rows]),
+        ("pixels", Dtype::U8, vec![chain.len()], chain.to_vec()),
+        (
+            "category",
+            Dtype::I64,
+            vec![rows],
+            bytes!((0..rows as i64).map(|row| 1 + row % 3).collect::<Vec<_>>()),
+        ),
+        ("area", Dtype::U32, vec![rows], bytes!(vec![4096u32; rows])),
+        (
+            "box",
+            Dtype::U16,
+            vec![rows, 4],
+            bytes!([0u16, 0, 64, 64].repeat(rows)),
+        ),
+        (
+            "score",
+            Dtype::F32,
+            vec![rows],
+            bytes!(vec![f32::NAN; rows]),
+        ),
+        ("image", Dtype::I64, vec![rows], bytes!(vec![-1i64; rows])),
+        (
+            "annotation",
+            Dtype::I64,
+            vec![rows],
+            bytes!(vec![-1i64; rows]),
+        ),
+        ("origin", Dtype::I32, vec![rows, 2], vec![0; 8 * rows]),
+        (
+            "source_size",
+            Dtype::U16,
+            vec![rows, 2],
+            bytes!(vec![640u16; 2 * rows]),
+        ),
+    ]
 }
 
 /// A scene pack of `rows` random scenes over `shards` shards; every fifth one is a JPEG.
@@ -223,10 +256,14 @@ fn scene_shard(draw: &mut ChaCha8Rng, rows: usize, next_id: &mut i64) -> Columns
 }
 
 /// Serialised with the safetensors library, listed in a manifest.
-pub fn write_pack(directory: &Path, kind: &str, shards: Vec<(usize, Columns)>) {
+pub fn write_pack(
+    directory: &Path,
+    kind: &str,
+    shards: impl IntoIterator<Item = (usize, Columns)>,
+) {
     fs::create_dir_all(directory).unwrap();
     let mut entries = Vec::new();
-    for (number, (rows, columns)) in shards.iter().enumerate() {
+    for (number, (rows, columns)) in shards.into_iter().enumerate() {
         let views = columns.iter().map(|(name, dtype, shape, bytes)| {
             (
                 *name,

@@ -160,7 +160,8 @@ impl Frequency {
         }
     }
 
-    fn of_images(images: u64) -> Frequency {
+    /// The group of a category that so many images have.
+    pub(crate) fn of_images(images: u64) -> Frequency {
         if images <= RARE_IMAGES {
             Frequency::Rare
         } else if images <= COMMON_IMAGES {

@@ -9,6 +9,9 @@ use crate::compose::encode::{
 use crate::compose::rules::Tap;
 use crate::geometry::Rect;
 
+/// Weights of the widest filter: rule 9 allows a radius of 30.
+const MOST_WEIGHTS: usize = 2 * 30 + 1;
+
 /// The channel that holds alpha.
 const ALPHA: usize = 3;
 
@@ -115,18 +118,18 @@ impl Weights {
         self.zeros.clear();
         self.zeros.resize(width, 0);
         let mask_height = self.mask_rect.height() as i32;
-        let mut window: Vec<&[u8]> = Vec::with_capacity(filter.len());
+        let mut window: [&[u8]; MOST_WEIGHTS] = [&[]; MOST_WEIGHTS];
+        let window = &mut window[..filter.len()];
         for (y, out) in (self.rect.y0..).zip(self.weight.chunks_exact_mut(width)) {
             let centre = y - self.mask_rect.y0;
-            window.clear();
-            window.extend((centre - radius..=centre + radius).map(|row| {
-                if (0..mask_height).contains(&row) {
+            for (row, slot) in (centre - radius..=centre + radius).zip(&mut *window) {
+                *slot = if (0..mask_height).contains(&row) {
                     &self.filtered_across[row as usize * width..][..width]
                 } else {
                     &self.zeros[..]
-                }
-            }));
-            rows::filter_down(&window, filter, &mut self.sums, out);
+                };
+            }
+            rows::filter_down(window, filter, &mut self.sums, out);
         }
     }
 

@@ -7,10 +7,10 @@ use std::thread;
 
 use crossbeam::channel::{self, Receiver, Sender};
 
-use crate::panic_message;
+use crate::{MOST_THREADS, panic_message};
 
 /// How the threads share the work.
-pub(super) struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// Worker threads.
     pub threads: NonZero<usize>,
     /// Bytes of work that may be under way or waiting for its turn at once. One piece that needs
@@ -21,16 +21,23 @@ pub(super) struct Plan<'a> {
 }
 
 /// Why the work ended before its end.
-pub(super) enum Ended<E> {
+pub(crate) enum Ended<E> {
     /// The consumer said so.
     Consumer(E),
     /// A worker panicked, with this message.
     Panic(String),
 }
 
+/// So many threads (at most 1024), or as many as the machine has.
+pub(crate) fn threads_or_all(threads: Option<NonZero<usize>>) -> NonZero<usize> {
+    threads
+        .or_else(|| thread::available_parallelism().ok())
+        .map_or(NonZero::<usize>::MIN, |threads| threads.min(MOST_THREADS))
+}
+
 /// Calls `work` for every index on the plan's threads and `consume` with the results in order of
 /// their index, whatever order they come in.
-pub(super) fn run<T: Send, E>(
+pub(crate) fn run<T: Send, E>(
     indices: Range<usize>,
     plan: &Plan<'_>,
     work: impl Fn(usize) -> T + Sync,

@@ -1,0 +1,242 @@
+//! Composing, encoding and writing on many threads, recorded in order.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crossbeam::queue::SegQueue;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+use jpeg_encoder::{ColorType, SamplingFactor};
+use serde_json::json;
+use twox_hash::XxHash3_64;
+
+use super::annotate::Annotator;
+use super::composer::Composer;
+use super::counts::{Counts, DatasetReport};
+use super::error::{DatasetError, EncodeError};
+use super::folder::{self, IMAGES_FOLDER, Start, image_name};
+use super::instances::{self, INSTANCES_FILE};
+use super::journal::Journal;
+use super::record::Record;
+use super::samples;
+use super::{DatasetOptions, ImageFormat};
+use crate::bank::write::replace_file;
+use crate::bank::{BankError, Manifest};
+use crate::compose::{Batch, ComposeError, MaskOutput};
+use crate::ordered::{self, threads_or_all};
+use crate::resume::{Progress, Settings};
+use crate::sampler::Sampler;
+
+/// Composes a data set and writes it to a folder. `progress` is told of every sample that is done
+/// and answers whether to go on. The bytes of all files depend on `sampler` and `options` alone,
+/// not on the number of threads nor on interruptions.
+///
+/// # Errors
+/// [`DatasetError`]. Finished samples stay, and the same call continues after them.
+pub fn write(
+    sampler: &Sampler,
+    options: &DatasetOptions,
+    mut progress: impl FnMut(Progress) -> bool,
+) -> Result<DatasetReport, DatasetError> {
+    options.check()?;
+    let settings = settings(sampler, options);
+    let mut counts = Counts::default();
+    let journal = match folder::start(&options.folder, &settings, options.force)? {
+        Start::Finished(report) => {
+            return Ok(DatasetReport {
+                was_finished: true,
+                ..*report
+            });
+        }
+        Start::Fresh => Journal::create(&options.folder, &settings)?,
+        Start::Continue => resume(options, &mut counts)?,
+    };
+    let mut run = Run {
+        sampler,
+        options,
+        first: counts.report.images as usize,
+        journal,
+        counts,
+    };
+    run.write_samples(&mut progress)?;
+    let Run {
+        journal, counts, ..
+    } = run;
+    let path = options.folder.join(INSTANCES_FILE);
+    instances::write(&path, &settings, sampler, options.style, &journal, &counts)?;
+    journal.remove()?;
+    Ok(counts.report)
+}
+
+/// What decides the data set.
+fn settings(sampler: &Sampler, options: &DatasetOptions) -> Settings {
+    // A manifest has the checksums of its shards, so its own stands for the whole pack.
+    let hash = |manifest: &Manifest| {
+        let text = serde_json::to_vec(manifest).unwrap_or_default();
+        format!("{:016x}", XxHash3_64::oneshot(&text))
+    };
+    let (format, quality) = match options.format {
+        ImageFormat::Jpeg { quality } => ("jpeg", Some(quality)),
+        ImageFormat::Png => ("png", None),
+    };
+    let own = [
+        // Another version may draw or encode in another way.
+        ("version", json!(env!("CARGO_PKG_VERSION"))),
+        (
+            "scenes_xxh3",
+            json!(hash(sampler.ground().scenes.manifest())),
+        ),
+        ("bank_xxh3", json!(hash(sampler.ground().bank.manifest()))),
+        ("count", json!(options.count)),
+        ("format", json!(format)),
+        ("quality", json!(quality)),
+        ("annotations", json!(options.annotations)),
+        ("style", json!(options.style)),
+    ];
+    let own = own.map(|(key, value)| (key.to_owned(), value));
+    samples::settings(sampler).into_iter().chain(own).collect()
+}
+
+/// Opens the journal of an unfinished data set and adds up what it has, as far as the images are
+/// there.
+fn resume(options: &DatasetOptions, counts: &mut Counts) -> Result<Journal, BankError> {
+    Journal::resume(&options.folder, |record| {
+        let path = images_folder(options).join(&record.image.file_name);
+        let is_there = fs::metadata(path).is_ok_and(|file| file.len() == record.bytes);
+        let is_next = record.image.id == counts.report.images && record.image.id < options.count;
+        if is_there && is_next {
+            counts.add(record);
+        }
+        is_there && is_next
+    })
+}
+
+fn images_folder(options: &DatasetOptions) -> PathBuf {
+    options.folder.join(IMAGES_FOLDER)
+}
+
+/// A run under way.
+struct Run<'a> {
+    sampler: &'a Sampler,
+    options: &'a DatasetOptions,
+    /// The first sample that is not in the journal.
+    first: usize,
+    journal: Journal,
+    counts: Counts,
+}
+
+impl Run<'_> {
+    fn write_samples(
+        &mut self,
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<(), DatasetError> {
+        let (sampler, options) = (self.sampler, self.options);
+        let plan = ordered::Plan {
+            threads: threads_or_all(options.threads),
+            // Records that wait for their turn are small; the window bounds their number.
+            budget: usize::MAX,
+            estimate: &|_| 0,
+        };
+        // A composer a thread: each takes one that is free and gives it back.
+        let composers = SegQueue::new();
+        let work = |number: usize| {
+            let mut composer = composers
+                .pop()
+                .unwrap_or_else(|| Composer::new(MaskOutput::Rle));
+            let record = write_sample(sampler, options, &mut composer, number as u64);
+            composers.push(composer);
+            record
+        };
+        ordered::run(
+            self.first..options.count as usize,
+            &plan,
+            work,
+            |number, record| self.take(number, record?, progress),
+        )
+        .map_err(|ended| match ended {
+            ordered::Ended::Consumer(error) => error,
+            ordered::Ended::Panic(message) => DatasetError::Panic { message },
+        })
+    }
+
+    fn take(
+        &mut self,
+        number: usize,
+        record: Record,
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<(), DatasetError> {
+        self.journal.append(&record)?;
+        self.counts.add(&record);
+        if let Some(last) = record.replaced.last() {
+            let replaced = self.counts.report.replaced;
+            let allowed = self.options.max_replaced;
+            if replaced as f64 > allowed * self.options.count as f64 {
+                return Err(DatasetError::TooManyReplaced {
+                    replaced,
+                    samples: self.options.count,
+                    allowed,
+                    last: last.clone(),
+                });
+            }
+        }
+        let done = number + 1;
+        let goes_on = progress(Progress {
+            first: self.first,
+            done,
+            total: self.options.count as usize,
+        });
+        if goes_on {
+            Ok(())
+        } else {
+            Err(DatasetError::Stopped { samples: done })
+        }
+    }
+}
+
+/// Composes a sample and writes its image; all but the recording.
+fn write_sample(
+    sampler: &Sampler,
+    options: &DatasetOptions,
+    composer: &mut Composer,
+    number: u64,
+) -> Result<Record, DatasetError> {
+    let composed = composer.compose_drawn(sampler, number)?;
+    let batch = composer.batch();
+    let file_name = image_name(number, options.format.ending());
+    let file = encode(batch, options.format).map_err(|source| DatasetError::Encode {
+        file_name: file_name.clone(),
+        source,
+    })?;
+    replace_file(&images_folder(options).join(&file_name), &file)?;
+    let view = batch.sample(0).ok_or(ComposeError::NoSample {
+        sample: 0,
+        count: batch.len(),
+    })?;
+    let annotator = Annotator {
+        sampler,
+        annotations: options.annotations,
+        style: options.style,
+    };
+    Ok(annotator.record(number, composed, &view, file_name, file.len() as u64))
+}
+
+/// Encodes the image of a batch of one. JPEG files keep colour at full resolution, as pasted edges
+/// would bleed otherwise, and are made with integers only: equal pixels, equal bytes everywhere.
+fn encode(batch: &Batch, format: ImageFormat) -> Result<Vec<u8>, EncodeError> {
+    let pixels = batch.pixels(0).unwrap_or_default();
+    let [width, height] = [batch.canvas().width(), batch.canvas().height()];
+    let mut file = Vec::new();
+    match format {
+        ImageFormat::Jpeg { quality } => {
+            let mut encoder = jpeg_encoder::Encoder::new(&mut file, quality);
+            encoder.set_sampling_factor(SamplingFactor::F_1_1);
+            // A canvas has sides of at most 8192.
+            encoder.encode(pixels, width as u16, height as u16, ColorType::Rgb)?;
+        }
+        ImageFormat::Png => {
+            let encoder = PngEncoder::new(&mut file);
+            encoder.write_image(pixels, width, height, ExtendedColorType::Rgb8)?;
+        }
+    }
+    Ok(file)
+}

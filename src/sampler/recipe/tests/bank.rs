@@ -1,0 +1,324 @@
+use rand::RngExt;
+
+use super::*;
+use crate::plan::Blend;
+use crate::sampler::placement::PlacementMode;
+use crate::sampler::random::Draws;
+use crate::sampler::recipe::{BlendChoice, Categories, Reject, SizeSource, SizeTable};
+use crate::sampler::test_packs::{assert_shares, assert_uniform, packs};
+
+const CANVAS: [u32; 2] = [1000, 1000];
+
+/// Abramowitz and Stegun 7.1.26: within 1.5e-7.
+fn normal_below(z: f64) -> f64 {
+    let x = z.abs() / std::f64::consts::SQRT_2;
+    let t = 1.0 / (1.0 + 0.327_591_1 * x);
+    let factors = [
+        1.061_405_429,
+        -1.453_152_027,
+        1.421_413_741,
+        -0.284_496_736,
+        0.254_829_592,
+    ];
+    let polynomial = factors.iter().fold(0.0, |sum, factor| (sum + factor) * t);
+    let half = 0.5 * polynomial * (-x * x).exp();
+    if z > 0.0 { 1.0 - half } else { half }
+}
+
+fn side(layer: &LayerPlan) -> f64 {
+    (f64::from(layer.resized[0]) * f64::from(layer.resized[1])).sqrt()
+}
+
+#[test]
+fn counts_and_flips_are_uniform() {
+    let packs = packs(&[plain_scene()], &[square(1)], &[]);
+    let samples = samples(&packs, &steady(), CANVAS, 4000);
+    let counts = samples.iter().map(|sample| sample.plan.layers.len());
+    assert_shares(&tally(21, counts), &[1.0; 21]);
+    let flips = layers(&samples).map(|layer| usize::from(layer.flip));
+    assert_shares(&tally(2, flips), &[1.0; 2]);
+    let mut always = steady();
+    (always.bank.count, always.bank.flip) = ([3, 3], 1.0);
+    let samples = super::samples(&packs, &always, CANVAS, 50);
+    assert!(samples.iter().all(|sample| sample.plan.layers.len() == 3));
+    assert!(layers(&samples).all(|layer| layer.flip));
+}
+
+#[test]
+fn sizes_are_normal_and_clipped() {
+    let statistics = [(1, 0.2, 0.05), (2, 0.1, 0.2)];
+    let packs = packs(&[plain_scene()], &[square(1), square(2)], &statistics);
+    let samples = samples(&packs, &steady(), CANVAS, 1000);
+    let sides = |row| {
+        let of_row = layers(&samples).filter(move |layer| layer.cutout == row);
+        of_row
+            .map(|layer| side(layer) / 1000.0)
+            .collect::<Vec<f64>>()
+    };
+    let below = |&side: &f64| normal_below((side - 0.2) / 0.05);
+    assert_uniform(sides(0).iter().map(below).collect());
+    // 10 px and half the canvas, where what lies beyond piles up.
+    let wide = sides(1);
+    let (mut at_ends, mut between) = ([0, 0], Vec::new());
+    for &side in &wide {
+        match side {
+            0.01 => at_ends[0] += 1,
+            0.5 => at_ends[1] += 1,
+            _ => between.push(normal_below((side - 0.1) / 0.2)),
+        }
+    }
+    let [low, high] = [normal_below(-0.45), 1.0 - normal_below(2.0)];
+    assert_shares(
+        &[at_ends[0], at_ends[1], between.len() as u64],
+        &[low, high, 1.0 - low - high],
+    );
+    assert_uniform(
+        between
+            .iter()
+            .map(|v| (v - low) / (1.0 - low - high))
+            .collect(),
+    );
+}
+
+#[test]
+fn sizes_come_from_a_table_or_a_range() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sizes.json");
+    std::fs::write(&path, r#"{"1": [0.3, 0.01], "7": [0.9, 0.0]}"#).unwrap();
+    let packs = packs(
+        &[plain_scene()],
+        &[square(1), square(2)],
+        &[(1, 0.05, 0.0), (2, 0.1, 0.0)],
+    );
+    let mut settings = steady();
+    settings.bank.sizes = SizeSource::Table(SizeTable::read(&path).unwrap());
+    settings.bank.unmeasured = Some([0.1, 0.4]);
+    let samples = samples(&packs, &settings, CANVAS, 500);
+    let sides = |row| {
+        let of_row = layers(&samples).filter(move |layer| layer.cutout == row);
+        of_row.map(|layer| side(layer) / 1000.0)
+    };
+    assert_uniform(
+        sides(0)
+            .map(|side| normal_below((side - 0.3) / 0.01))
+            .collect(),
+    );
+    assert_uniform(sides(1).map(|side| (side - 0.1) / 0.3).collect());
+    assert!(settings.settings()["bank"]["sizes_xxh3"].is_string());
+    for (text, expected) in [
+        ("{\"1\": [0.1]}", "expected"),
+        ("{\"a\": [0.1, 0.1]}", "\"a\""),
+        ("{\"1\": [0.1, -0.1]}", "category 1"),
+        ("[]", "expected"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = SizeTable::read(&path).unwrap_err();
+        assert!(
+            error.contains(expected) && error.contains("sizes.json"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn aspects_and_angles_are_uniform() {
+    let packs = packs(&[plain_scene()], &[square(1)], &[]);
+    let mut settings = steady();
+    (settings.bank.aspect_jitter, settings.bank.angle) = (0.2, [-30.0, 10.0]);
+    settings.bank.unmeasured = Some([0.4, 0.4]);
+    let samples = samples(&packs, &settings, CANVAS, 300);
+    let aspect = |layer: &LayerPlan| f64::from(layer.resized[0]) / f64::from(layer.resized[1]);
+    assert_uniform(
+        layers(&samples)
+            .map(|layer| (aspect(layer) - 0.8) / 0.4)
+            .collect(),
+    );
+    assert!(layers(&samples).all(|layer| (side(layer) - 400.0).abs() < 1.0));
+    assert_uniform(
+        layers(&samples)
+            .map(|layer| (layer.angle + 30.0) / 40.0)
+            .collect(),
+    );
+}
+
+#[test]
+fn blends_come_by_weight() {
+    let packs = packs(&[plain_scene()], &[square(1)], &[]);
+    let kinds = [
+        Blend::Gaussian { sigma: 2.0 },
+        Blend::Box { radius: 2 },
+        Blend::Soft,
+        Blend::Hard,
+    ];
+    let weights = [1.0, 0.5, 0.0, 2.5];
+    let mut settings = steady();
+    let choices = kinds.iter().zip(weights);
+    settings.bank.blend = choices
+        .map(|(&blend, weight)| BlendChoice { weight, blend })
+        .collect();
+    let samples = samples(&packs, &settings, CANVAS, 400);
+    let kind = |layer: &LayerPlan| kinds.iter().position(|kind| *kind == layer.blend).unwrap();
+    assert_shares(&tally(4, layers(&samples).map(kind)), &weights);
+}
+
+#[test]
+fn present_categories_are_those_of_the_scene() {
+    let with = |categories: &[(i64, u8)]| TestScene {
+        instances: categories
+            .iter()
+            .map(|&(category, crowd)| (category, -1, crowd, [0, 0, 9, 9]))
+            .collect(),
+        ..plain_scene()
+    };
+    // Category 4 is a crowd, 9 has no cutout.
+    let scenes = [
+        with(&[(1, 0), (3, 0), (3, 0), (4, 1), (9, 0)]),
+        with(&[(9, 0)]),
+    ];
+    let packs = packs(&scenes, &[1, 2, 3, 3, 4].map(square), &[]);
+    let mut settings = steady();
+    settings.bank.categories = Categories::Present;
+    let samples = samples(&packs, &settings, CANVAS, 1000);
+    for (scene, shares) in [
+        (0, [1.0, 0.0, 0.5, 0.5, 0.0]),
+        (1, [1.0, 1.0, 0.5, 0.5, 1.0]),
+    ] {
+        let over = samples
+            .iter()
+            .filter(|sample| sample.plan.scene.index == scene);
+        let rows = over.flat_map(|sample| sample.plan.layers.iter().map(|l| l.cutout as usize));
+        assert_shares(&tally(5, rows), &shares);
+    }
+}
+
+#[test]
+fn rejected_layers_are_left_out_or_drawn_anew() {
+    // Half the cutouts are lines, one texel high: of 100 px a side they are 1000 by 10 px.
+    let line = TestCutout::new([100, 1], 2);
+    let packs = packs(&[plain_scene()], &[square(1), line], &[]);
+    let mut settings = steady();
+    (settings.bank.count, settings.bank.unmeasured) = ([8, 8], Some([0.1, 0.1]));
+    let drawn = samples(&packs, &settings, CANVAS, 500);
+    assert!(
+        layers(&drawn).all(|layer| layer.cutout == 0),
+        "1000 px fill the canvas"
+    );
+    let chances = [1, 8, 28, 56, 70, 56, 28, 8, 1].map(f64::from);
+    let counts = tally(9, drawn.iter().map(|sample| sample.plan.layers.len()));
+    // Binomial; the outermost counts are too rare for the test.
+    assert_shares(&counts[1..8], &chances[1..8]);
+    settings.bank.reject = Reject::Redraw;
+    let redrawn = samples(&packs, &settings, CANVAS, 200);
+    // A layer stays out once in 2^11.
+    assert!(layers(&redrawn).count() > 1590);
+    assert!(layers(&redrawn).all(|layer| layer.cutout == 0));
+    // At twice the width and height of the canvas it is the lowness that counts.
+    (settings.bank.reject, settings.bank.reject_below) = (Reject::Drop, 20.0);
+    assert!(layers(&samples(&packs, &settings, [2000, 2000], 200)).all(|l| l.cutout == 0));
+    settings.bank.reject_below = 19.0;
+    let drawn = samples(&packs, &settings, [2001, 2000], 200);
+    let rows = tally(2, layers(&drawn).map(|layer| layer.cutout as usize));
+    assert_shares(&rows, &[1.0, 1.0]);
+}
+
+#[test]
+fn layers_keep_off_what_is_there_and_take_its_light() {
+    let mut scene = plain_scene();
+    scene.instances.push((1, -1, 0, [0, 0, 50, 80]));
+    let packs = packs(&[scene], &[square(1)], &[]);
+    let mut settings = steady();
+    (settings.scene.scale, settings.scene.flip) = ([1.0, 1.0], 0.0);
+    (settings.bank.count, settings.bank.matching) = ([1, 1], 1.0);
+    settings.bank.placement = PlacementMode::Overlap {
+        most: 0.0,
+        attempts: 100,
+    };
+    let samples = samples(&packs, &settings, [1000, 800], 100);
+    assert_eq!(layers(&samples).count(), 100);
+    for layer in layers(&samples) {
+        assert!(layer.offset[0] >= 500, "{layer:?}");
+        // Grey 128 becomes the scene's 200.
+        for row in layer.color.0 {
+            let grey = (row[..3].iter().sum::<i32>() * 128 + row[3] + 512) >> 10;
+            assert!((grey - 200).abs() <= 1, "{row:?}");
+        }
+    }
+}
+
+#[test]
+fn a_rotated_box_holds_the_rotated_object() {
+    // Rule 12 by itself: which points of the canvas show the object.
+    let mut draw = Draws::new(3, 0, 0).stream(0);
+    for _ in 0..50 {
+        let resized = [draw.random_range(20..90u32), draw.random_range(20..90u32)];
+        let [width, height] = resized.map(f64::from);
+        let object = crate::sampler::placement::ObjectBox {
+            x: width * draw.random_range(0.0..0.5),
+            y: height * draw.random_range(0.0..0.5),
+            width: width * draw.random_range(0.2..0.5),
+            height: height * draw.random_range(0.2..0.5),
+        };
+        let angle = draw.random_range(-180.0..180.0f64);
+        let (sin, cos) = angle.to_radians().sin_cos();
+        let mut edges = [f64::MAX, f64::MAX, f64::MIN, f64::MIN];
+        for (y, x) in (-480..800).flat_map(|y| (-480..800).map(move |x| (y, x))) {
+            let [x, y] = [f64::from(x) / 4.0, f64::from(y) / 4.0];
+            let [dx, dy] = [x - width / 2.0, y - height / 2.0];
+            let inside = [
+                cos * dx - sin * dy + width / 2.0,
+                sin * dx + cos * dy + height / 2.0,
+            ];
+            let is_on = (object.x..object.x + object.width).contains(&inside[0])
+                && (object.y..object.y + object.height).contains(&inside[1]);
+            if is_on {
+                edges = [
+                    edges[0].min(x),
+                    edges[1].min(y),
+                    edges[2].max(x),
+                    edges[3].max(y),
+                ];
+            }
+        }
+        let found = super::super::bank::rotated(&object, resized, angle);
+        let expected = [
+            found.x,
+            found.y,
+            found.x + found.width,
+            found.y + found.height,
+        ];
+        for (edge, expected) in edges.into_iter().zip(expected) {
+            // Sharp corners slip between the points.
+            assert!((edge - expected).abs() < 1.5, "{edges:?}, not {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn labels_are_dropped_as_the_settings_say() {
+    let scene = TestScene {
+        not_exhaustive: vec![3],
+        ..plain_scene()
+    };
+    let packs = packs(&[scene, plain_scene()], &[1, 2, 3].map(square), &[]);
+    let mut settings = steady();
+    settings.bank.ignore.probability = 0.3;
+    settings.bank.ignore.categories = vec![2];
+    settings.bank.ignore.not_exhaustive = true;
+    let samples = samples(&packs, &settings, CANVAS, 1000);
+    for scene in [0, 1] {
+        for category in [0, 1, 2] {
+            let over = samples
+                .iter()
+                .filter(|sample| sample.plan.scene.index == scene);
+            let ignored = over.flat_map(|sample| {
+                let pairs = sample.plan.layers.iter().zip(&sample.ignored);
+                pairs.filter(|(layer, _)| layer.cutout == category)
+            });
+            let counts = tally(2, ignored.map(|(_, &ignored)| usize::from(ignored)));
+            match (scene, category) {
+                (_, 1) | (0, 2) => assert_eq!(counts[0], 0),
+                _ => assert_shares(&counts, &[0.7, 0.3]),
+            }
+        }
+    }
+}

@@ -51,11 +51,11 @@ fn number(text: &str, line: &str, before: &str) -> f64 {
 #[test]
 fn a_network_learns_from_composed_batches() {
     let folder = tempfile::tempdir().unwrap();
-    let text = run("train_candle", folder.path(), &["--steps", "120"]);
+    let text = run("train_candle", folder.path(), &["--steps", "180"]);
     let before = number(&text, "held out, before", "mean IoU");
     let after = number(&text, "held out, after", "mean IoU");
     let constant = number(&text, "held out, after", "all background:");
-    assert!(after > before && after > 1.2 * constant, "{text}");
+    assert!(after > before && after > 1.5 * constant, "{text}");
     let [first, last] = [("loss", ":"), ("loss", "in the first tenth,")]
         .map(|(line, before)| number(&text, line, before));
     assert!(last < 0.9 * first, "{text}");

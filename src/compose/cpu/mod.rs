@@ -105,7 +105,6 @@ impl Backend for CpuBackend {
                 })
             })?;
         }
-        drop(queue);
         batch.finish(samples.len());
         Ok(())
     }

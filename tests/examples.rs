@@ -51,7 +51,7 @@ fn number(text: &str, line: &str, before: &str) -> f64 {
 #[test]
 fn a_network_learns_from_composed_batches() {
     let folder = tempfile::tempdir().unwrap();
-    let text = run("train_candle", folder.path(), &["--steps", "180"]);
+    let text = run("train_candle", folder.path(), &["--steps", "120"]);
     let before = number(&text, "held out, before", "mean IoU");
     let after = number(&text, "held out, after", "mean IoU");
     let constant = number(&text, "held out, after", "all background:");

@@ -56,6 +56,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! The [guide] goes the whole way, from a data set to a training loop.
+//!
 //! # Features
 //!
 //! All are on by default and need nothing but a stable Rust toolchain.
@@ -84,6 +86,8 @@ pub mod dataset;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod geometry;
+#[cfg(all(feature = "pack", feature = "candle"))]
+pub mod guide;
 pub mod loader;
 #[cfg(any(feature = "pack", feature = "dataset"))]
 mod ordered;

@@ -33,7 +33,7 @@ use score::Score;
 use targets::{Classes, Targets};
 
 const CANVAS: [u32; 2] = [96, 96];
-const LEARNING_RATE: f64 = 4e-3;
+const LEARNING_RATE: f64 = 1e-2;
 
 #[derive(Parser)]
 struct Flags {

@@ -22,14 +22,15 @@ impl Network {
         let mut variables = Vec::new();
         // Not candle's generator, which has no seed on the CPU: each run gives the same numbers.
         let mut random = ChaCha8Rng::seed_from_u64(0);
-        let mut convolution = |from: usize, to: usize| {
-            let inputs = 9 * from;
+        let mut convolution = |from: usize, to: usize, side: usize| {
+            let inputs = side * side * from;
             let spread = (2.0 / inputs as f32).sqrt();
             let draws = StandardNormal.sample_iter(&mut random);
             let weights: Vec<f32> = draws.take(to * inputs).map(|x: f32| x * spread).collect();
             let weights = Var::from_vec(weights, (to, inputs), device)?;
             let bias = Var::zeros((to, 1), DType::F32, device)?;
             let layer = Convolution {
+                side,
                 weights: weights.as_tensor().clone(),
                 bias: bias.as_tensor().clone(),
             };
@@ -38,12 +39,12 @@ impl Network {
         };
         let network = Network {
             down: [
-                convolution(3 * PATCH * PATCH, 32)?,
-                convolution(32, 48)?,
-                convolution(48, 64)?,
+                convolution(3 * PATCH * PATCH, 32, 3)?,
+                convolution(32, 48, 3)?,
+                convolution(48, 64, 3)?,
             ],
-            up: [convolution(64 + 48, 48)?, convolution(48 + 32, 48)?],
-            classes: convolution(48, classes * PATCH * PATCH)?,
+            up: [convolution(64 + 48, 48, 3)?, convolution(48 + 32, 48, 3)?],
+            classes: convolution(48, classes * 4, 1)?,
         };
         Ok((network, variables))
     }
@@ -58,22 +59,33 @@ impl Module for Network {
             .relu()?;
         let middle = self.down[1].forward(&large.avg_pool2d(2)?)?.relu()?;
         let small = self.down[2].forward(&middle.avg_pool2d(2)?)?.relu()?;
-        let middle = self.up[0].forward(&enlarged(&small, &middle)?)?.relu()?;
-        let large = self.up[1].forward(&enlarged(&middle, &large)?)?.relu()?;
-        pixel_shuffle(&self.classes.forward(&large)?, PATCH)
+        let middle = self.up[0].forward(&with_bridge(&small, &middle)?)?.relu()?;
+        let large = self.up[1].forward(&with_bridge(&middle, &large)?)?.relu()?;
+        // Four classes a patch, one for each quarter.
+        let logits = pixel_shuffle(&self.classes.forward(&large)?, 2)?;
+        enlarged(&logits, PATCH / 2)
     }
 }
 
 /// `small` at twice its size, and the features of that size from the way down.
-fn enlarged(small: &Tensor, bridge: &Tensor) -> Result<Tensor> {
-    let (_, _, height, width) = bridge.dims4()?;
-    Tensor::cat(&[&small.upsample_nearest2d(height, width)?, bridge], 1)
+fn with_bridge(small: &Tensor, bridge: &Tensor) -> Result<Tensor> {
+    Tensor::cat(&[&enlarged(small, 2)?, bridge], 1)
 }
 
-/// 3×3, as one matrix product: on a CPU candle's `conv2d` takes several times as long to go back
-/// through.
+/// Every value repeated `times` times along both axes.
+fn enlarged(features: &Tensor, times: usize) -> Result<Tensor> {
+    let (batch, channels, height, width) = features.dims4()?;
+    let spread = features.reshape((batch * channels, height, 1, width, 1))?;
+    let spread = spread.broadcast_as((batch * channels, height, times, width, times))?;
+    spread.reshape((batch, channels, height * times, width * times))
+}
+
+/// A convolution as one matrix product: on a CPU candle's `conv2d` takes several times as long to
+/// go back through.
 struct Convolution {
-    /// `[to, 9 from]`.
+    /// Side of the kernel, 1 or 3.
+    side: usize,
+    /// `[to, side² from]`.
     weights: Tensor,
     /// `[to, 1]`.
     bias: Tensor,
@@ -81,15 +93,19 @@ struct Convolution {
 
 impl Module for Convolution {
     fn forward(&self, features: &Tensor) -> Result<Tensor> {
-        let (batch, channels, height, width) = features.dims4()?;
-        let padded = features.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
-        let shifted = |tap: usize| padded.narrow(2, tap / 3, height)?.narrow(3, tap % 3, width);
-        let shifted = (0..9).map(shifted).collect::<Result<Vec<Tensor>>>()?;
-        let columns = Tensor::cat(&shifted, 1)?.reshape((batch, 9 * channels, height * width))?;
-        let sums = self
-            .weights
-            .broadcast_matmul(&columns)?
-            .broadcast_add(&self.bias)?;
-        sums.reshape((batch, (), height, width))
+        let (batch, _, height, width) = features.dims4()?;
+        let margin = self.side / 2;
+        let padded = features.pad_with_zeros(2, margin, margin)?;
+        let padded = padded.pad_with_zeros(3, margin, margin)?;
+        let shifted = |tap: usize| {
+            let rows = padded.narrow(2, tap / self.side, height)?;
+            rows.narrow(3, tap % self.side, width)
+        };
+        let shifted = (0..self.side * self.side).map(shifted);
+        let columns = Tensor::cat(&shifted.collect::<Result<Vec<Tensor>>>()?, 1)?;
+        let columns = columns.reshape((batch, (), height * width))?;
+        let sums = self.weights.broadcast_matmul(&columns)?;
+        sums.broadcast_add(&self.bias)?
+            .reshape((batch, (), height, width))
     }
 }

@@ -379,7 +379,7 @@ fn a_state_of_another_run_is_refused_with_the_difference() {
     };
     let text = refusal(sampler_with(&packs, Arc::new(recipe), 7), same);
     assert!(
-        text.contains("`recipe.keep`: \"xpaste\" was saved, this run has \"strict\""),
+        text.contains("`keep.min_area`: 301 was saved, this run has 1"),
         "{text}"
     );
     let padded = LoaderOptions {

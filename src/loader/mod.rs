@@ -8,7 +8,7 @@
 //! training loop ←── batches in order ←── ring ←─(dropped batches come back)
 //! ```
 //!
-//! [`steps`] says which samples make which batch; the ring sends them out one by one and puts
+//! `steps` says which samples make which batch; the ring sends them out one by one and puts
 //! batches together again in order; a [`LoaderState`] is where the next step begins.
 //! Nothing of a sample depends on which thread composes it, or when.
 

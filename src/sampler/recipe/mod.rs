@@ -46,6 +46,8 @@ impl Recipe for RecipeSettings {
         sample.plan.scene.color = color.draw(&mut draw).to_matrix();
         sample.plan.layers.clear();
         sample.ignored.clear();
+        // The last sample's may be the same row of another pack.
+        sample.scratch.mip.forget();
         if used >= self.probability_at(at) {
             return;
         }

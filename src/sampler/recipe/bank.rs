@@ -172,7 +172,7 @@ impl BankSettings {
         let relative = match (size, self.unmeasured) {
             (None, Some([least, greatest])) => least + draw.random::<f64>() * (greatest - least),
             (size, _) => {
-                let size = size.unwrap_or_else(|| ground.sizes_of(category));
+                let size = size.unwrap_or_else(|| ground.sizes_of_all());
                 let normal = Normal::new(size.mean, size.std);
                 normal.map_or(size.mean, |normal| normal.sample(draw))
             }
@@ -195,7 +195,7 @@ impl BankSettings {
 }
 
 /// The cutout's box inside it, as x, y, width and height; all of it if nothing in it is opaque.
-fn object_box(cutout: &Cutout<'_>) -> [f64; 4] {
+pub(super) fn object_box(cutout: &Cutout<'_>) -> [f64; 4] {
     let [x, y, width, height] = cutout.bounding_box.map(f64::from);
     if width * height > 0.0 {
         [x, y, width, height]

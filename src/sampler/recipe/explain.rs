@@ -52,8 +52,9 @@ impl RecipeSettings {
         lines.0
     }
 
-    /// Layers of a sample on average, before rejects and redraws, at the recipe's own probability:
-    /// of the bank and of second scenes.
+    /// At most so many layers a sample has on average at the recipe's own probability, of the bank
+    /// and of second scenes: before boxes are rejected or drawn anew, and as if no crop took any
+    /// instance of a second scene off the canvas.
     pub fn expected_layers(&self, ground: &Ground) -> [f64; 2] {
         let [bank, copy] = match self.layers {
             Use::Bank => [1.0, 0.0],
@@ -86,7 +87,7 @@ impl RecipeSettings {
         };
         format!(
             "with probability {}: {what}; on average {bank:.2} of the bank and {copy:.2} of second \
-             scenes a sample",
+             scenes a sample, before rejects and crops",
             self.probability
         )
     }
@@ -134,7 +135,7 @@ impl RecipeSettings {
         let with = (0..scenes).filter(|&scene| !ground.cutouts_of_scene(scene).is_empty());
         lines.add("copy", format_args!(
             "a uniform second scene, {}; {least} to {greatest} of its objects, but not more than \
-             it has; {} of {scenes} scenes have objects in the bank",
+             its crop leaves; {} of {scenes} scenes have objects in the bank",
             jitter(copy.scale, copy.flip),
             with.count()
         ));

@@ -153,7 +153,8 @@ pub struct CopySettings {
     pub scale: [f64; 2],
     /// Probability that the second scene is mirrored.
     pub flip: f64,
-    /// Least and greatest number of its instances, both included and clipped to what it has.
+    /// Least and greatest number of its instances, both included and clipped to those that it has
+    /// on the canvas once it is scaled and cropped.
     pub objects: [u32; 2],
     /// 0: colours stay; 1: brightness and contrast become those of the scene under the instance.
     #[serde(rename = "match")]
@@ -305,7 +306,8 @@ impl RecipeSettings {
             layers: Use::Copy,
             keep: KeepRule(Keep::default()),
             copy: CopySettings {
-                objects: [1, 100],
+                // All that there are: the paper sets no limit.
+                objects: [1, 65_534],
                 // The paper found no difference between this and a Gaussian.
                 blend: vec![BlendChoice {
                     weight: 1.0,

@@ -105,6 +105,13 @@ fn sizes_come_from_a_table_or_a_range() {
     );
     assert_uniform(sides(1).map(|side| (side - 0.1) / 0.3).collect());
     assert!(settings.settings()["bank"]["sizes_xxh3"].is_string());
+    // Without that range, the mean of all that the packs measured: not the packs' category 2.
+    settings.bank.unmeasured = None;
+    let pooled = super::samples(&packs, &settings, CANVAS, 20);
+    let of_second: Vec<&LayerPlan> = layers(&pooled).filter(|layer| layer.cutout == 1).collect();
+    assert!(!of_second.is_empty());
+    let mean = of_second.iter().map(|layer| side(layer)).sum::<f64>() / of_second.len() as f64;
+    assert!((mean - 75.0).abs() < 25.0 * 4.0 / (of_second.len() as f64).sqrt(), "{mean}");
     for (text, expected) in [
         ("{\"1\": [0.1]}", "expected"),
         ("{\"a\": [0.1, 0.1]}", "\"a\""),

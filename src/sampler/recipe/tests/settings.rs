@@ -245,7 +245,12 @@ fn hostile_files_are_refused_by_field() {
         ("[[[", "line 1", "file.toml"),
         ("probability = 1\nprobability = 1", "line 2", "duplicate"),
         (
-            "use = \"both\"\n[bank]\ncount = [0, 60000]\n[copy]\nobjects = [0, 60000]",
+            "keep = {min_visible_permille = 1001}",
+            "`keep.min_visible_permille`",
+            "found 1001, expected thousandths in 0..=1000",
+        ),
+        (
+            "use = \"both\"\n[bank]\ncount = [0, 60000]\n[copy]\nobjects = [60000, 60000]",
             "`bank.count`",
             "60000",
         ),

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use super::RecipeSettings;
-use super::settings::{Categories, IgnoreSettings, Reject};
+use super::settings::{Categories, IgnoreSettings, Region, Reject};
 use super::values::{BlendChoice, SizeSource, Use};
 use crate::plan::{Blend, Keep};
 use crate::sampler::Ground;
@@ -112,6 +112,10 @@ impl RecipeSettings {
                 bank.flip
             ),
         );
+        let region = match bank.relative_to {
+            Region::Canvas => "canvas",
+            Region::Scene => "scene, which sizes and places are measured by too",
+        };
         let reject = match bank.reject {
             Reject::Drop => "left out",
             Reject::Redraw => "drawn anew, at most ten times",
@@ -119,7 +123,7 @@ impl RecipeSettings {
         lines.add(
             "  reject",
             format_args!(
-                "boxes narrower or lower than {} px, or as wide or high as the canvas: {reject}",
+                "boxes narrower or lower than {} px, or as wide or high as the {region}: {reject}",
                 bank.reject_below
             ),
         );
@@ -170,7 +174,7 @@ impl RecipeSettings {
                 )
             }
             Categories::Present => format!(
-                "the categories of the scene's own instances alike, or else each of {count}"
+                "the categories of the scene's visible instances alike, each of {count} if it has none"
             ),
             Categories::Weights(weights) => {
                 let known = weights

@@ -49,7 +49,8 @@ impl<'a> Matcher<'a> {
         mip: &'a mut SceneMip,
     ) -> Matcher<'a> {
         let source = ground.scenes.get(scene.index as usize);
-        let can_measure = strength > 0.0 && source.is_some_and(|source| mip.read_row(scene.index, &source));
+        let can_measure =
+            strength > 0.0 && source.is_some_and(|source| mip.read_row(scene.index, &source));
         Matcher {
             strength,
             mip,

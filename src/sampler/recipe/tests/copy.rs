@@ -208,7 +208,10 @@ fn objects_that_the_crop_takes_away_are_not_counted() {
         let (seen, taken) = (all.plan.layers.len(), some.plan.layers.len());
         by_seen[seen][taken] += 1;
     }
-    assert!(by_seen[0][0] > 0 && by_seen[0][1..] == [0, 0, 0], "{by_seen:?}");
+    assert!(
+        by_seen[0][0] > 0 && by_seen[0][1..] == [0, 0, 0],
+        "{by_seen:?}"
+    );
     assert!(by_seen[1][1] > 100 && by_seen[1][0] == 0, "{by_seen:?}");
     assert_shares(&by_seen[2], &[0.0, 1.0, 1.0, 0.0]);
     assert_eq!(by_seen[3], [0; 4]);

@@ -106,7 +106,12 @@ fn settings(draw: &mut impl Rng) -> RecipeSettings {
 fn one(scene: [u32; 2], object: [u32; 2], origin: [i32; 2]) -> TestPacks {
     let [x, y] = origin.map(|start| u32::try_from(start).unwrap_or(0));
     let inside = match x < scene[0] && y < scene[1] {
-        true => [x, y, object[0].min(scene[0] - x), object[1].min(scene[1] - y)],
+        true => [
+            x,
+            y,
+            object[0].min(scene[0] - x),
+            object[1].min(scene[1] - y),
+        ],
         false => [0, 0, 1, 1],
     };
     let scenes = [TestScene {

@@ -13,7 +13,7 @@ use crate::sampler::{Order, Recipe};
 /// What is done with the scenes.
 #[derive(Args, Clone)]
 pub(super) struct RecipeFlags {
-    /// simple-copy-paste, xpaste, both, p:<x> (with probability x instances of a second scene,
+    /// simple-copy-paste, xpaste, xpaste-original (as X-Paste's code has it), both, p:<x> (with probability x instances of a second scene,
     /// else cutouts of the bank), or the path of a .toml file.
     #[arg(long, value_name = "NAME|FILE", default_value = "xpaste")]
     pub recipe: String,

@@ -1,6 +1,6 @@
 //! Which cutouts of the bank are a scene's own objects.
 
-use crate::bank::{CutoutBank, ScenePack};
+use crate::bank::{Cutout, CutoutBank, ScenePack};
 
 /// For each scene the rows of its own objects in the bank: four bytes a scene and a link.
 #[derive(Debug)]
@@ -14,8 +14,10 @@ type Source = (i64, i64, u32);
 
 impl SceneLinks {
     /// Finds each scene's instances that are no crowds among the cutouts: by image, annotation,
-    /// category and the size of the picture that they were cut from. Where several cutouts were
-    /// made from one annotation, the first is taken.
+    /// category, the size of the picture that they were cut from and their box in it. Where
+    /// several cutouts were made from one annotation, the first is taken.
+    ///
+    /// Ids alone do not do: data sets that were joined may both have image 1 and annotation 1.
     pub fn new(scenes: &ScenePack, bank: &CutoutBank) -> SceneLinks {
         let sources = sources(bank);
         let mut links = SceneLinks {
@@ -48,6 +50,7 @@ impl SceneLinks {
                 bank.get(row as usize).is_some_and(|cutout| {
                     cutout.category == instance.category
                         && cutout.source_size.map(u32::from) == size
+                        && is_at(&cutout, instance.bounding_box)
                 })
             })
         }));
@@ -61,6 +64,18 @@ impl SceneLinks {
         });
         bounds.unwrap_or_default()
     }
+}
+
+/// Whether the cutout's box in its source is this one, x, y, width and height, with a pixel to
+/// spare at each edge for makers that round otherwise.
+fn is_at(cutout: &Cutout<'_>, bounding_box: [u32; 4]) -> bool {
+    let [x, y, width, height] = cutout.bounding_box.map(i64::from);
+    let [left, top] = cutout.origin.map(i64::from);
+    let found = [left + x, top + y, left + x + width, top + y + height];
+    let [x, y, width, height] = bounding_box.map(i64::from);
+    let expected = [x, y, x + width, y + height];
+    let mut edges = found.into_iter().zip(expected);
+    edges.all(|(found, expected)| found.abs_diff(expected) <= 1)
 }
 
 /// The cutouts that have a source, sorted.

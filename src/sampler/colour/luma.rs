@@ -89,6 +89,8 @@ impl Moments {
 /// Holds no scene until [`SceneMip::read`].
 #[derive(Clone, Debug, Default)]
 pub struct SceneMip {
+    /// The row that [`SceneMip::read_row`] was asked for last.
+    row: Option<u64>,
     /// Of level 0; `None` if no scene was read.
     source: Option<Size>,
     level: usize,
@@ -103,10 +105,27 @@ impl SceneMip {
     ///
     /// False if the scene cannot be decoded; nothing can be measured then.
     pub fn read(&mut self, scene: &Scene<'_>) -> bool {
+        self.row = None;
         self.level = small_level(scene.size);
         self.texels.clear();
         self.source = self.copy(scene).map(|()| scene.size);
         self.source.is_some()
+    }
+
+    /// As [`SceneMip::read`] for the scene in `row` of a pack, but nothing is read, or decoded, if
+    /// that row was the last one. [`SceneMip::forget`] comes before a row of another pack.
+    pub fn read_row(&mut self, row: u64, scene: &Scene<'_>) -> bool {
+        if self.row != Some(row) {
+            self.read(scene);
+            self.row = Some(row);
+        }
+        self.source.is_some()
+    }
+
+    /// Holds no scene any more; the memory stays.
+    pub fn forget(&mut self) {
+        self.row = None;
+        self.source = None;
     }
 
     fn copy(&mut self, scene: &Scene<'_>) -> Option<()> {

@@ -256,6 +256,35 @@ fn scenes_are_linked_to_their_own_objects() {
 }
 
 #[test]
+fn joined_data_sets_with_the_same_ids_link_their_own_cutouts() {
+    // Image 0 and annotation 1 twice, of one size and category: only the boxes differ.
+    let boxes = [[10u32, 20, 30, 40], [50, 5, 12, 9]];
+    let scene = TestScene {
+        size: [100, 80],
+        instances: vec![(1, 1, 0, boxes[1])],
+        ..TestScene::default()
+    };
+    let cutout = |[x, y, width, height]: [u32; 4]| TestCutout {
+        image: 0,
+        annotation: 1,
+        origin: [x as i32, y as i32],
+        source_size: [100, 80],
+        ..TestCutout::new([width, height], 1)
+    };
+    let linked = |cutouts: &[TestCutout]| {
+        let packs = packs(std::slice::from_ref(&scene), cutouts, &[]);
+        let ground = ground(&packs, &CategorySampling::Uniform).unwrap();
+        ground.cutouts_of_scene(0).to_vec()
+    };
+    assert_eq!(linked(&boxes.map(cutout)), [1]);
+    assert!(linked(&[cutout(boxes[0])]).is_empty());
+    // A pixel is forgiven, two are not.
+    assert_eq!(linked(&[cutout([51, 4, 12, 9])]), [0]);
+    assert!(linked(&[cutout([52, 5, 12, 9])]).is_empty());
+    assert!(linked(&[cutout([50, 5, 12, 11])]).is_empty());
+}
+
+#[test]
 fn repeat_factors_are_those_of_lvis() {
     let packs = with_categories(&[1], &[&[1, 2, 2], &[1], &[1], &[1, 3]]);
     let mut ground = ground(&packs, &CategorySampling::Uniform).unwrap();

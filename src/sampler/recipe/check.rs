@@ -9,7 +9,7 @@ use crate::plan::Blend;
 use crate::sampler::{Ground, SamplerError};
 
 /// Most layers of a sample.
-const MAX_LAYERS: u64 = 65_534;
+pub(super) const MAX_LAYERS: u64 = 65_534;
 /// Scales of a scene: past these nothing but single pixels or a few would be seen.
 const LEAST_SCALE: f64 = 0.001;
 const MAX_SCALE: f64 = 100.0;
@@ -62,12 +62,20 @@ impl RecipeSettings {
         if let Use::Choice(share) = self.layers {
             probability("use", share)?;
         }
+        let visible = self.keep.0.min_visible_permille;
+        expect(
+            visible <= 1000,
+            "keep.min_visible_permille",
+            || visible.to_string(),
+            "thousandths in 0..=1000",
+        )?;
         range("scene.scale", self.scene.scale, LEAST_SCALE, MAX_SCALE)?;
         probability("scene.flip", self.scene.flip)?;
         nested("scene.color", self.scene.color.check())?;
         self.bank.check()?;
         self.copy.check()?;
-        let layers = u64::from(self.bank.count[1]) + u64::from(self.copy.objects[1]);
+        // The greatest number of objects is clipped to the room that the bank's layers leave.
+        let layers = u64::from(self.bank.count[1]) + u64::from(self.copy.objects[0]);
         let is_too_many = self.layers == Use::Both && layers > MAX_LAYERS;
         let found = || {
             format!(

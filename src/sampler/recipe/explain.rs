@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use super::RecipeSettings;
-use super::settings::{Categories, IgnoreSettings, Reject};
+use super::settings::{Categories, IgnoreSettings, Region, Reject};
 use super::values::{BlendChoice, SizeSource, Use};
 use crate::plan::{Blend, Keep};
 use crate::sampler::Ground;
@@ -52,8 +52,9 @@ impl RecipeSettings {
         lines.0
     }
 
-    /// Layers of a sample on average, before rejects and redraws, at the recipe's own probability:
-    /// of the bank and of second scenes.
+    /// At most so many layers a sample has on average at the recipe's own probability, of the bank
+    /// and of second scenes: before boxes are rejected or drawn anew, and as if no crop took any
+    /// instance of a second scene off the canvas.
     pub fn expected_layers(&self, ground: &Ground) -> [f64; 2] {
         let [bank, copy] = match self.layers {
             Use::Bank => [1.0, 0.0],
@@ -86,7 +87,7 @@ impl RecipeSettings {
         };
         format!(
             "with probability {}: {what}; on average {bank:.2} of the bank and {copy:.2} of second \
-             scenes a sample",
+             scenes a sample, before rejects and crops",
             self.probability
         )
     }
@@ -111,6 +112,10 @@ impl RecipeSettings {
                 bank.flip
             ),
         );
+        let region = match bank.relative_to {
+            Region::Canvas => "canvas",
+            Region::Scene => "scene, which sizes and places are measured by too",
+        };
         let reject = match bank.reject {
             Reject::Drop => "left out",
             Reject::Redraw => "drawn anew, at most ten times",
@@ -118,7 +123,7 @@ impl RecipeSettings {
         lines.add(
             "  reject",
             format_args!(
-                "boxes narrower or lower than {} px, or as wide or high as the canvas: {reject}",
+                "boxes narrower or lower than {} px, or as wide or high as the {region}: {reject}",
                 bank.reject_below
             ),
         );
@@ -134,7 +139,7 @@ impl RecipeSettings {
         let with = (0..scenes).filter(|&scene| !ground.cutouts_of_scene(scene).is_empty());
         lines.add("copy", format_args!(
             "a uniform second scene, {}; {least} to {greatest} of its objects, but not more than \
-             it has; {} of {scenes} scenes have objects in the bank",
+             its crop leaves; {} of {scenes} scenes have objects in the bank",
             jitter(copy.scale, copy.flip),
             with.count()
         ));
@@ -169,7 +174,7 @@ impl RecipeSettings {
                 )
             }
             Categories::Present => format!(
-                "the categories of the scene's own instances alike, or else each of {count}"
+                "the categories of the scene's visible instances alike, each of {count} if it has none"
             ),
             Categories::Weights(weights) => {
                 let known = weights

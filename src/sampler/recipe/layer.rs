@@ -40,7 +40,8 @@ pub(super) struct Matcher<'a> {
 }
 
 impl<'a> Matcher<'a> {
-    /// Reads the scene's small level, if anything is to be matched.
+    /// Reads the scene's small level, if anything is to be matched and `mip` does not hold it yet:
+    /// layers of the bank and of a second scene share one reading.
     pub fn new(
         strength: f64,
         ground: &Ground,
@@ -48,7 +49,8 @@ impl<'a> Matcher<'a> {
         mip: &'a mut SceneMip,
     ) -> Matcher<'a> {
         let source = ground.scenes.get(scene.index as usize);
-        let can_measure = strength > 0.0 && source.is_some_and(|source| mip.read(&source));
+        let can_measure =
+            strength > 0.0 && source.is_some_and(|source| mip.read_row(scene.index, &source));
         Matcher {
             strength,
             mip,

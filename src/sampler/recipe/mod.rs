@@ -19,8 +19,8 @@ use rand::RngExt;
 
 pub use read::RecipeError;
 pub use settings::{
-    BUILT_IN, BankSettings, Categories, CopySettings, IgnoreSettings, RecipeSettings, Reject,
-    SceneSettings, Schedule, ScheduleStep, SyntheticSettings,
+    BUILT_IN, BankSettings, Categories, CopySettings, IgnoreSettings, Limits, RecipeSettings,
+    Region, Reject, SceneSettings, Schedule, ScheduleStep, SyntheticSettings,
 };
 pub use values::{BlendChoice, CategoryWeights, KEEP_XPASTE, KeepRule, SizeSource, SizeTable, Use};
 
@@ -46,6 +46,8 @@ impl Recipe for RecipeSettings {
         sample.plan.scene.color = color.draw(&mut draw).to_matrix();
         sample.plan.layers.clear();
         sample.ignored.clear();
+        // The last sample's may be the same row of another pack.
+        sample.scratch.mip.forget();
         if used >= self.probability_at(at) {
             return;
         }
@@ -71,12 +73,17 @@ impl Recipe for RecipeSettings {
     }
 
     fn settings(&self) -> serde_json::Value {
-        let mut settings = serde_json::to_value(self).unwrap_or_default();
+        // What the recipe and its table are called changes no sample; and not every path is text.
+        let mut unnamed = self.clone();
+        unnamed.bank.sizes = SizeSource::Packs;
+        let mut settings = serde_json::to_value(unnamed).unwrap_or_default();
+        if let Some(settings) = settings.as_object_mut() {
+            settings.remove("name");
+        }
         if let (SizeSource::Table(table), Some(bank)) =
             (&self.bank.sizes, settings.pointer_mut("/bank"))
         {
-            // The path alone does not say what was in the file.
-            bank["sizes_xxh3"] = format!("{:016x}", table.checksum).into();
+            bank["sizes"] = serde_json::json!({"xxh3": format!("{:016x}", table.checksum)});
         }
         settings
     }

@@ -70,15 +70,20 @@ pub struct BankSettings {
     /// For categories by repeat factor: those in fewer than this share of the scenes are drawn
     /// more often.
     pub repeat_threshold: f64,
+    /// What sizes, limits, rejects and places are measured by.
+    pub relative_to: Region,
+    /// How the least and the greatest side are understood.
+    pub limits: Limits,
     /// Where sizes come from.
     pub sizes: SizeSource,
-    /// Range of sqrt(box area / canvas area) for categories without statistics; the statistics of
+    /// Range of sqrt(box area / area of `relative_to`) for categories without statistics; the statistics of
     /// all categories together where it is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unmeasured: Option<[f64; 2]>,
-    /// Least side of a pasted box (the square root of its area), in pixels.
+    /// Least side of a pasted box (the square root of its area), in pixels; see [`Limits`].
     pub min_side: f64,
-    /// Greatest side of a pasted box, as a share of the canvas's shorter side.
+    /// Greatest side of a pasted box, as a share of the shorter side of `relative_to`; see
+    /// [`Limits`].
     pub max_side: f64,
     /// Greatest change of a cutout's aspect ratio: 0.2 is ±20 %.
     pub aspect_jitter: f64,
@@ -88,8 +93,8 @@ pub struct BankSettings {
     pub angle: [f64; 2],
     /// What becomes of a box that is too small or fills the canvas.
     pub reject: Reject,
-    /// Least width and height of a pasted box in pixels; as wide or as high as the canvas is too
-    /// much.
+    /// Least width and height of a pasted box in pixels; as wide or as high as `relative_to` is
+    /// too much.
     pub reject_below: f64,
     /// Where layers go.
     pub placement: PlacementMode,
@@ -115,11 +120,36 @@ pub enum Categories {
     RepeatFactor,
     /// By their number of cutouts.
     ByInstance,
-    /// Those of the scene's own instances (crowds do not count) alike, or all if none of them has
-    /// a cutout.
+    /// Those of the scene's instances that are on the canvas (crowds do not count) alike: all
+    /// categories if there is no such instance, no layer if none of them has a cutout. X-Paste's
+    /// `cats_random`.
     Present,
     /// By these weights; those that are not listed never.
     Weights(CategoryWeights),
+}
+
+/// What sizes, limits, rejects and places of the bank's layers are measured by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Region {
+    /// The whole canvas.
+    #[default]
+    Canvas,
+    /// What the placed scene covers of it, as in X-Paste's code, which pads last. There a layer
+    /// ends where the scene does; here it may reach over into the padding.
+    Scene,
+}
+
+/// How `bank.min_side` and `bank.max_side` are understood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limits {
+    /// A side lies within `min_side` pixels and `max_side` times the region's shorter side.
+    #[default]
+    Side,
+    /// X-Paste's code: for a region of W by H a side lies within `min_side`/H and `max_side` times
+    /// sqrt(W·H), and the box's width and height are cut to whole pixels before it is rejected.
+    Area,
 }
 
 /// What becomes of a layer whose box is too small or fills the canvas.
@@ -153,7 +183,8 @@ pub struct CopySettings {
     pub scale: [f64; 2],
     /// Probability that the second scene is mirrored.
     pub flip: f64,
-    /// Least and greatest number of its instances, both included and clipped to what it has.
+    /// Least and greatest number of its instances, both included and clipped to those that it has
+    /// on the canvas once it is scaled and cropped.
     pub objects: [u32; 2],
     /// 0: colours stay; 1: brightness and contrast become those of the scene under the instance.
     #[serde(rename = "match")]
@@ -231,6 +262,8 @@ impl Default for BankSettings {
             count: [0, 20],
             categories: Categories::Uniform,
             repeat_threshold: 0.001,
+            relative_to: Region::Canvas,
+            limits: Limits::Side,
             sizes: SizeSource::Packs,
             unmeasured: None,
             min_side: 10.0,
@@ -271,7 +304,13 @@ fn gaussian() -> BlendChoice {
 }
 
 /// Names of the built-in recipes, and the form of those that have a number in their name.
-pub const BUILT_IN: [&str; 4] = ["simple-copy-paste", "xpaste", "both", "p:<x>"];
+pub const BUILT_IN: [&str; 5] = [
+    "simple-copy-paste",
+    "xpaste",
+    "xpaste-original",
+    "both",
+    "p:<x>",
+];
 
 impl RecipeSettings {
     /// A built-in recipe by its name, one of [`BUILT_IN`]; `None` for any other.
@@ -279,6 +318,7 @@ impl RecipeSettings {
         match name {
             "simple-copy-paste" => Some(RecipeSettings::simple_copy_paste()),
             "xpaste" => Some(RecipeSettings::xpaste()),
+            "xpaste-original" => Some(RecipeSettings::xpaste_original()),
             "both" => Some(RecipeSettings::both()),
             _ => match Use::try_from(name.to_owned()) {
                 Ok(layers @ Use::Choice(_)) => Some(RecipeSettings {
@@ -293,8 +333,51 @@ impl RecipeSettings {
 
     /// X-Paste (arXiv 2212.03863): 0 to 20 cutouts of uniformly drawn categories, each about as
     /// large as its category's objects are.
+    ///
+    /// It differs from X-Paste's published code, which is [`RecipeSettings::xpaste_original`]: up
+    /// to 20 layers, not 19; sizes and places by the canvas, not by the scene before it is padded;
+    /// sides of 10 px to half the canvas's shorter side; edges blended by a Gaussian, not hard.
     pub fn xpaste() -> RecipeSettings {
         RecipeSettings::default()
+    }
+
+    /// X-Paste's published code with its plain configuration, `Xpaste_R50.yaml` (`syn_copy`):
+    /// layers of the bank alone. With `use = "both"` it is `Xpaste_copypaste_R50.yaml`.
+    ///
+    /// 0 to 19 layers (0 to 99 objects of a second scene), hard edges, sizes and places by the
+    /// scene before it is padded, limits as [`Limits::Area`] says. Both configurations go through
+    /// the scenes by repeat factor: that is the sampler's order, not the recipe's.
+    ///
+    /// Left out are options that its configurations leave off: layouts after a reference image,
+    /// several second scenes, second scenes by category or repeat factor, rotated rare instances
+    /// and InstaBoost would each need a kind of draw of their own; `RM_BG_PROB` (a scene without
+    /// background), Poisson blending and `BLANK_RATIO` (a second scene resized by what was drawn)
+    /// are nothing that a plan can say. The code also never pastes onto images without
+    /// annotations, drops occluded instances after every layer instead of once, and cuts layers
+    /// off at the scene's edge.
+    pub fn xpaste_original() -> RecipeSettings {
+        let hard = vec![BlendChoice {
+            weight: 1.0,
+            blend: Blend::Hard,
+        }];
+        let bank = BankSettings {
+            count: [0, 19],
+            relative_to: Region::Scene,
+            limits: Limits::Area,
+            blend: hard.clone(),
+            ..BankSettings::default()
+        };
+        let copy = CopySettings {
+            objects: [0, 99],
+            blend: hard,
+            ..CopySettings::default()
+        };
+        RecipeSettings {
+            name: "xpaste-original".to_owned(),
+            bank,
+            copy,
+            ..RecipeSettings::default()
+        }
     }
 
     /// Simple Copy-Paste (arXiv 2012.07177): both scenes with large-scale jitter, and a uniform
@@ -305,7 +388,8 @@ impl RecipeSettings {
             layers: Use::Copy,
             keep: KeepRule(Keep::default()),
             copy: CopySettings {
-                objects: [1, 100],
+                // All that there are: the paper sets no limit.
+                objects: [1, 65_534],
                 // The paper found no difference between this and a Gaussian.
                 blend: vec![BlendChoice {
                     weight: 1.0,

@@ -231,6 +231,11 @@ fn parse_ids<T>(entries: BTreeMap<String, T>) -> Result<BTreeMap<i64, T>, String
 }
 
 /// Where the sizes of pasted objects come from: `"packs"`, or the path of X-Paste's table.
+///
+/// A category that the source lacks is drawn from [`BankSettings::unmeasured`], or where that is
+/// not given from the packs' statistics of all categories together: a table says nothing of them.
+///
+/// [`BankSettings::unmeasured`]: super::BankSettings::unmeasured
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "PathBuf", into = "PathBuf")]
 pub enum SizeSource {

@@ -294,6 +294,38 @@ fn a_jpeg_scene_is_decoded_and_a_broken_one_said() {
 }
 
 #[test]
+fn a_row_is_read_once_until_it_is_forgotten() {
+    let [dark, bright] = [30.0, 220.0].map(|grey| Picture::new(64, 64, move |_, _| [grey; 3]));
+    let folder = tempfile::tempdir().unwrap();
+    let (file, chain) = (dark.jpeg(), bright.chain());
+    let scenes = [
+        (dark.size, ScenePixels::Jpeg(&file)),
+        (bright.size, ScenePixels::Raw(&chain)),
+        (dark.size, ScenePixels::Jpeg(&file[..40])),
+    ];
+    let pack = write_pack(folder.path(), &scenes);
+    let (plan, rect) = (placed([64, 64], [0, 0], false), rect([0, 64], [0, 64]));
+    let mut small = SceneMip::default();
+    let mut mean = |row, scene, forgets: bool| {
+        if forgets {
+            small.forget();
+            assert_eq!(small.luma(&plan, rect), None);
+        }
+        let can_measure = small.read_row(row, &pack.get(scene).unwrap());
+        can_measure.then(|| small.luma(&plan, rect).unwrap().mean.round())
+    };
+    assert_eq!(mean(5, 0, false), Some(30.0));
+    // Had it been read again, the other scene would show.
+    assert_eq!(mean(5, 1, false), Some(30.0));
+    assert_eq!(mean(6, 1, false), Some(220.0));
+    assert_eq!(mean(6, 0, true), Some(30.0));
+    // One that cannot be decoded is not tried again.
+    assert_eq!(mean(7, 2, false), None);
+    assert_eq!(mean(7, 0, false), None);
+    assert_eq!(mean(7, 0, true), Some(30.0));
+}
+
+#[test]
 fn reading_reuses_its_memory() {
     let picture = Picture::gradient(300, 200);
     let chain = picture.chain();

@@ -104,7 +104,17 @@ fn sizes_come_from_a_table_or_a_range() {
             .collect(),
     );
     assert_uniform(sides(1).map(|side| (side - 0.1) / 0.3).collect());
-    assert!(settings.settings()["bank"]["sizes_xxh3"].is_string());
+    assert!(settings.settings()["bank"]["sizes"]["xxh3"].is_string());
+    // Without that range, the mean of all that the packs measured: not the packs' category 2.
+    settings.bank.unmeasured = None;
+    let pooled = super::samples(&packs, &settings, CANVAS, 20);
+    let of_second: Vec<&LayerPlan> = layers(&pooled).filter(|layer| layer.cutout == 1).collect();
+    assert!(!of_second.is_empty());
+    let mean = of_second.iter().map(|layer| side(layer)).sum::<f64>() / of_second.len() as f64;
+    assert!(
+        (mean - 75.0).abs() < 25.0 * 4.0 / (of_second.len() as f64).sqrt(),
+        "{mean}"
+    );
     for (text, expected) in [
         ("{\"1\": [0.1]}", "expected"),
         ("{\"a\": [0.1, 0.1]}", "\"a\""),
@@ -174,20 +184,84 @@ fn present_categories_are_those_of_the_scene() {
     let scenes = [
         with(&[(1, 0), (3, 0), (3, 0), (4, 1), (9, 0)]),
         with(&[(9, 0)]),
+        with(&[(4, 1)]),
     ];
     let packs = packs(&scenes, &[1, 2, 3, 3, 4].map(square), &[]);
     let mut settings = steady();
     settings.bank.categories = Categories::Present;
+    settings.scene.scale = [0.2, 1.0];
     let samples = samples(&packs, &settings, CANVAS, 1000);
     for (scene, shares) in [
         (0, [1.0, 0.0, 0.5, 0.5, 0.0]),
-        (1, [1.0, 1.0, 0.5, 0.5, 1.0]),
+        (1, [0.0; 5]),
+        (2, [1.0, 1.0, 0.5, 0.5, 1.0]),
     ] {
         let over = samples
             .iter()
             .filter(|sample| sample.plan.scene.index == scene);
         let rows = over.flat_map(|sample| sample.plan.layers.iter().map(|l| l.cutout as usize));
         assert_shares(&tally(5, rows), &shares);
+    }
+}
+
+#[test]
+fn categories_that_the_crop_took_away_are_not_present() {
+    // At three times the size that fits no crop shows both corners.
+    let mut scene = plain_scene();
+    scene.instances = vec![(1, -1, 0, [0, 0, 9, 9]), (2, -1, 0, [91, 71, 9, 9])];
+    let packs = packs(&[scene], &[square(1), square(2)], &[]);
+    let mut settings = steady();
+    settings.bank.categories = Categories::Present;
+    (settings.scene.scale, settings.scene.flip) = ([3.0, 3.0], 0.0);
+    settings.bank.count = [4, 4];
+    let mut seen = [0; 3];
+    for sample in samples(&packs, &settings, CANVAS, 2000) {
+        let [x, y] = sample.plan.scene.offset.map(|start| -start);
+        // The first ends at 270 px; the second starts at 2730 and 2130 px.
+        let shown = [x < 270 && y < 270, x + 1000 > 2730 && y + 1000 > 2130];
+        let rows: Vec<u64> = sample.plan.layers.iter().map(|l| l.cutout).collect();
+        match shown {
+            [true, false] => assert_eq!(rows, [0; 4]),
+            [false, true] => assert_eq!(rows, [1; 4]),
+            _ => assert_eq!(rows.len(), 4),
+        }
+        seen[usize::from(shown[0]) + 2 * usize::from(shown[1])] += 1;
+    }
+    assert!(seen.iter().all(|&samples| samples > 10), "{seen:?}");
+}
+
+#[test]
+fn sizes_and_places_follow_the_scene_where_they_should() {
+    let packs = packs(&[plain_scene()], &[square(1)], &[]);
+    let mut settings = RecipeSettings::xpaste_original();
+    (settings.scene.scale, settings.bank.aspect_jitter) = ([0.5, 0.5], 0.0);
+    settings.bank.unmeasured = Some([0.3, 0.3]);
+    let drawn = samples(&packs, &settings, CANVAS, 300);
+    assert!(layers(&drawn).all(|layer| layer.blend == Blend::Hard));
+    assert!(drawn.iter().all(|sample| sample.plan.layers.len() <= 19));
+    let mut centres = [Vec::new(), Vec::new()];
+    for layer in layers(&drawn) {
+        // The scene is 500 by 400: 0.3·sqrt(200000) is 134.2, cut to whole pixels.
+        assert_eq!(layer.resized, [134, 134]);
+        for (axis, side) in [500.0, 400.0].into_iter().enumerate() {
+            centres[axis].push((f64::from(layer.offset[axis]) + 67.0) / side);
+        }
+    }
+    centres.into_iter().for_each(assert_uniform);
+    // Limits: 10/400 and 0.5 of sqrt(W·H), 11.2 and 223.6 px.
+    for (relative, side) in [(0.0, 11), (1.0, 223)] {
+        settings.bank.unmeasured = Some([relative, relative]);
+        let drawn = samples(&packs, &settings, CANVAS, 10);
+        assert!(layers(&drawn).count() > 0);
+        assert!(layers(&drawn).all(|layer| layer.resized == [side, side]));
+    }
+    // 5.9 px are cut to 5, which is not below 5; 4.9 px to 4, which is.
+    settings.bank.min_side = 1.0;
+    for (side, is_there) in [(5.9, true), (4.9, false)] {
+        let relative = side / 200_000f64.sqrt();
+        settings.bank.unmeasured = Some([relative, relative]);
+        let drawn = samples(&packs, &settings, CANVAS, 10);
+        assert_eq!(layers(&drawn).count() > 0, is_there);
     }
 }
 

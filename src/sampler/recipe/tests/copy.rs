@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::geometry::Rect;
 use crate::plan::ColorMatrix;
 use crate::sampler::test_packs::{assert_shares, assert_uniform, packs};
 
@@ -30,10 +31,17 @@ fn with_objects(counts: &[usize]) -> TestPacks {
     packs(&scenes, &cutouts, &[])
 }
 
+/// Simple Copy-Paste with second scenes that are never cropped.
+fn uncropped() -> RecipeSettings {
+    let mut settings = RecipeSettings::simple_copy_paste();
+    settings.copy.scale = [0.1, 1.0];
+    settings
+}
+
 #[test]
 fn the_second_scene_is_uniform() {
     let packs = with_objects(&[1, 1, 1, 1, 1]);
-    let samples = samples(&packs, &RecipeSettings::simple_copy_paste(), CANVAS, 3000);
+    let samples = samples(&packs, &uncropped(), CANVAS, 3000);
     assert!(samples.iter().all(|sample| sample.plan.layers.len() == 1));
     let pairs = samples.iter().map(|sample| {
         let layer = &sample.plan.layers[0];
@@ -49,7 +57,8 @@ fn the_number_of_objects_is_uniform_up_to_all() {
         let samples = samples(&packs, settings, CANVAS, 2000);
         tally(8, samples.iter().map(|sample| sample.plan.layers.len()))
     };
-    let mut settings = RecipeSettings::simple_copy_paste();
+    let mut settings = uncropped();
+    assert_eq!(settings.copy.objects, [1, 65_534]);
     assert_shares(
         &number(&settings),
         &[0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
@@ -69,7 +78,7 @@ fn the_number_of_objects_is_uniform_up_to_all() {
 #[test]
 fn subsets_are_uniform_and_in_stored_order() {
     let packs = with_objects(&[5]);
-    let mut settings = RecipeSettings::simple_copy_paste();
+    let mut settings = uncropped();
     settings.copy.objects = [2, 2];
     let samples = samples(&packs, &settings, CANVAS, 3000);
     let mut subsets: BTreeMap<Vec<u64>, u64> = BTreeMap::new();
@@ -127,7 +136,9 @@ fn objects_land_where_their_scene_brings_them() {
         } else if room <= 0.0 {
             assert_eq!(whole.offset, [0, 0]);
         }
-        for (object, [x, y, w, h]) in objects.iter().zip(&boxes[1..]) {
+        for object in objects {
+            // The crop may take one away.
+            let [x, y, w, h] = &boxes[object.cutout as usize];
             assert_eq!((object.flip, object.color), (whole.flip, whole.color));
             let x = if whole.flip { 100 - x - w } else { *x };
             for (axis, start, length, source) in [(0, x, *w, 100.0), (1, *y, *h, 80.0)] {
@@ -152,9 +163,64 @@ fn objects_land_where_their_scene_brings_them() {
 }
 
 #[test]
+fn objects_that_the_crop_takes_away_are_not_counted() {
+    // At three times the size that fits, a third of each axis is seen: of the two in the middle
+    // both, one or neither, and never all three.
+    let mut scene = plain_scene();
+    let mut cutouts = Vec::new();
+    for (annotation, [x, y]) in [(0, [0, 0]), (1, [46, 37]), (2, [56, 37])] {
+        scene.instances.push((1, annotation, 0, [x, y, 7, 5]));
+        cutouts.push(TestCutout {
+            image: 0,
+            annotation,
+            origin: [x as i32, y as i32],
+            source_size: [100, 80],
+            ..TestCutout::new([7, 5], 1)
+        });
+    }
+    let packs = packs(&[scene], &cutouts, &[]);
+    let mut settings = RecipeSettings::simple_copy_paste();
+    settings.copy.scale = [3.0, 3.0];
+    // All three: what is there shows what can be seen. The draws of the crop are the same below.
+    settings.copy.objects = [3, 3];
+    let all = samples(&packs, &settings, CANVAS, 4000);
+    settings.copy.objects = [1, 65_534];
+    let some = samples(&packs, &settings, CANVAS, 4000);
+    let canvas = Rect {
+        x0: 0,
+        y0: 0,
+        x1: CANVAS[0] as i32,
+        y1: CANVAS[1] as i32,
+    };
+    let mut by_seen = [[0; 4]; 4];
+    for (all, some) in all.iter().zip(&some) {
+        for layer in &all.plan.layers {
+            let [x0, y0] = layer.offset;
+            let [width, height] = layer.resized.map(|side| side as i32);
+            let rect = Rect {
+                x0,
+                y0,
+                x1: x0 + width,
+                y1: y0 + height,
+            };
+            assert!(!rect.intersect(canvas).is_empty(), "{layer:?}");
+        }
+        let (seen, taken) = (all.plan.layers.len(), some.plan.layers.len());
+        by_seen[seen][taken] += 1;
+    }
+    assert!(
+        by_seen[0][0] > 0 && by_seen[0][1..] == [0, 0, 0],
+        "{by_seen:?}"
+    );
+    assert!(by_seen[1][1] > 100 && by_seen[1][0] == 0, "{by_seen:?}");
+    assert_shares(&by_seen[2], &[0.0, 1.0, 1.0, 0.0]);
+    assert_eq!(by_seen[3], [0; 4]);
+}
+
+#[test]
 fn synthetic_scenes_are_no_second_scene() {
     let packs = with_objects(&[1, 1, 1, 1]);
-    let sampler = sampler(&packs, &RecipeSettings::simple_copy_paste(), CANVAS);
+    let sampler = sampler(&packs, &uncropped(), CANVAS);
     let sampler = sampler.with_synthetic(2).unwrap();
     let samples = drawn(&sampler, 500);
     let rows = tally(4, layers(&samples).map(|layer| layer.cutout as usize));

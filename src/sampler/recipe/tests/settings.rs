@@ -54,10 +54,16 @@ steps = [{from = 0, probability = 0.5}, {from = 1000, probability = 1}]
 
 #[test]
 fn every_recipe_survives_its_toml_and_its_json() {
-    let mut recipes: Vec<RecipeSettings> = ["simple-copy-paste", "xpaste", "both", "p:0.5"]
-        .iter()
-        .map(|name| RecipeSettings::built_in(name).unwrap())
-        .collect();
+    let mut recipes: Vec<RecipeSettings> = [
+        "simple-copy-paste",
+        "xpaste",
+        "xpaste-original",
+        "both",
+        "p:0.5",
+    ]
+    .iter()
+    .map(|name| RecipeSettings::built_in(name).unwrap())
+    .collect();
     recipes.push(RecipeSettings::from_toml(FULL, "full").unwrap());
     for mode in [
         Categories::ByInstance,
@@ -76,7 +82,9 @@ fn every_recipe_survives_its_toml_and_its_json() {
             recipe,
             "{text}"
         );
-        let json = recipe.settings();
+        let mut json = recipe.settings();
+        assert!(json.get("name").is_none(), "a name changes no sample");
+        json["name"] = recipe.name.clone().into();
         assert_eq!(
             serde_json::from_value::<RecipeSettings>(json).unwrap(),
             recipe
@@ -245,7 +253,12 @@ fn hostile_files_are_refused_by_field() {
         ("[[[", "line 1", "file.toml"),
         ("probability = 1\nprobability = 1", "line 2", "duplicate"),
         (
-            "use = \"both\"\n[bank]\ncount = [0, 60000]\n[copy]\nobjects = [0, 60000]",
+            "keep = {min_visible_permille = 1001}",
+            "`keep.min_visible_permille`",
+            "found 1001, expected thousandths in 0..=1000",
+        ),
+        (
+            "use = \"both\"\n[bank]\ncount = [0, 60000]\n[copy]\nobjects = [60000, 60000]",
             "`bank.count`",
             "60000",
         ),

@@ -104,10 +104,20 @@ fn settings(draw: &mut impl Rng) -> RecipeSettings {
 
 /// One scene with one object; sizes and place as given.
 fn one(scene: [u32; 2], object: [u32; 2], origin: [i32; 2]) -> TestPacks {
+    let [x, y] = origin.map(|start| u32::try_from(start).unwrap_or(0));
+    let inside = match x < scene[0] && y < scene[1] {
+        true => [
+            x,
+            y,
+            object[0].min(scene[0] - x),
+            object[1].min(scene[1] - y),
+        ],
+        false => [0, 0, 1, 1],
+    };
     let scenes = [TestScene {
         size: scene,
         level: 9,
-        instances: vec![(1, 0, 0, [0, 0, 1, 1])],
+        instances: vec![(1, 0, 0, inside)],
         not_exhaustive: vec![1],
     }];
     let cutouts = [TestCutout {
@@ -120,6 +130,12 @@ fn one(scene: [u32; 2], object: [u32; 2], origin: [i32; 2]) -> TestPacks {
     packs(&scenes, &cutouts, &[(1, 0.9, 3.0)])
 }
 
+/// Whether the scene's object is its cutout: a box that lies elsewhere is not.
+fn is_linked(packs: &TestPacks) -> bool {
+    let sampler = sampler(packs, &RecipeSettings::xpaste(), [8, 8]);
+    !sampler.ground().cutouts_of_scene(0).is_empty()
+}
+
 #[test]
 fn nothing_that_is_allowed_panics() {
     let mut draw = Draws::new(8, 0, 0).stream(0);
@@ -127,11 +143,16 @@ fn nothing_that_is_allowed_panics() {
         one([1, 1], [1, 1], [0, 0]),
         one([2000, 1], [1, 900], [-70_000, 70_000]),
         one([3, 700], [16_384, 1], [i32::MIN, i32::MAX]),
+        one([2000, 1], [1, 1], [1999, 0]),
+        one([3, 700], [1, 700], [2, 0]),
     ];
     for packs in &awkward {
         for canvas in [[1, 1], [1, 8192], [8192, 8192], [33, 7]] {
             for _ in 0..12 {
-                let settings = settings(&mut draw);
+                let mut settings = settings(&mut draw);
+                if !is_linked(packs) {
+                    settings.layers = Use::Bank;
+                }
                 settings.check_settings().unwrap();
                 let samples = samples(packs, &settings, canvas, 20);
                 assert_eq!(samples.len(), 20);

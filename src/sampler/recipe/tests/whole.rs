@@ -30,7 +30,8 @@ fn one_each(name: &str) -> RecipeSettings {
     settings.bank.categories = crate::sampler::recipe::Categories::Weights(
         crate::sampler::recipe::CategoryWeights([(1, 1.0)].into()),
     );
-    settings.copy.objects = [1, 1];
+    // Not cropped, so that the object is always there.
+    (settings.copy.objects, settings.copy.scale) = ([1, 1], [0.1, 1.0]);
     settings
 }
 
@@ -75,6 +76,7 @@ fn expected_layers_are_the_mean_of_those_drawn() {
     for name in ["xpaste", "simple-copy-paste", "both", "p:0.3"] {
         let mut settings = RecipeSettings::built_in(name).unwrap();
         (settings.bank, settings.probability) = (steady().bank, 0.5);
+        settings.copy.scale = [0.1, 1.0];
         let sampler = sampler(&packs, &settings, CANVAS);
         let expected: f64 = settings.expected_layers(sampler.ground()).iter().sum();
         let mean = layers(&drawn(&sampler, 4000)).count() as f64 / 4000.0;

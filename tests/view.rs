@@ -142,8 +142,11 @@ fn a_composed_folder_says_what_was_pasted_and_what_is_ignored() {
     let output = folder.view(&["--composed", "composed"], &["--out", "told.html"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let told = element(&folder.read("told.html"), "index");
-    let before = |row: usize| &told["categories"][row]["before"];
-    assert_eq!((before(0), before(1)), (&json!(0), &json!(2)));
+    // As many of both, so in the order of their ids.
+    let expected = json!([
+        {"id": 1, "name": "cup", "before": 2, "after": 1, "pasted": 0},
+        {"id": 2, "name": HOSTILE, "before": 0, "after": 2, "pasted": 2}]);
+    assert_eq!(told["categories"], expected);
     // 20 x 20, 15 x 20 and 10 x 10 pixels.
     assert_eq!(
         index["sizes"],

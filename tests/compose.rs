@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,9 +15,27 @@ use pastebank::annotations::coco::DataSet;
 use pastebank::compose::{Backend, Batch, CpuBackend, Encoded, InstanceSource, Layout, OutputSpec};
 use pastebank::dataset::{Annotations, DatasetOptions, ImageFormat, Style, write};
 use pastebank::pack::{PackOptions, pack};
-use pastebank::plan::CheckedPlan;
+use pastebank::plan::{CheckedPlan, Plan};
 use pastebank::sampler::{RecipeSettings, Sampler};
 use serde_json::{Value, json};
+
+/// Per sample: the instances of its scene by category, composed without any layer.
+fn before_pasting(packs: &Packs, mut plan: Plan) -> Vec<BTreeMap<i64, u64>> {
+    plan.samples.iter_mut().for_each(|s| s.layers.clear());
+    let checked = CheckedPlan::new(&plan, &packs.scenes, &packs.bank).unwrap();
+    let mut batch = Batch::new(OutputSpec::default());
+    CpuBackend::new(None)
+        .compose(&Encoded::new(&checked).unwrap(), &mut batch)
+        .unwrap();
+    let samples = (0..plan.samples.len()).map(|sample| {
+        let mut counts = BTreeMap::new();
+        for &category in batch.sample(sample).unwrap().labels {
+            *counts.entry(category).or_default() += 1;
+        }
+        counts
+    });
+    samples.collect()
+}
 
 #[test]
 fn images_and_annotations_are_what_the_plans_give() {
@@ -38,8 +56,9 @@ fn images_and_annotations_are_what_the_plans_give() {
     CpuBackend::new(None)
         .compose(&Encoded::new(&checked).unwrap(), &mut batch)
         .unwrap();
+    let before = before_pasting(&packs, plan.clone());
     let (mut next, mut pasted) = (0, 0);
-    for sample in 0..30 {
+    for (sample, own) in before.iter().enumerate() {
         let image = &list(&data, "images")[sample];
         let name = format!("{sample:012}.png");
         assert_eq!(
@@ -48,6 +67,8 @@ fn images_and_annotations_are_what_the_plans_give() {
         );
         let scene = packs.scenes.get(plan.samples[sample].scene.index as usize);
         assert_eq!(image["scene_image_id"], scene.unwrap().image);
+        assert_eq!(image["scene"], plan.samples[sample].scene.index);
+        assert_eq!(image["before"], json!(own));
         let written = image::open(options.folder.join("images").join(&name)).unwrap();
         assert_eq!((written.width(), written.height()), CANVAS.into());
         assert_eq!(written.as_bytes(), batch.pixels(sample).unwrap());
@@ -73,6 +94,9 @@ fn images_and_annotations_are_what_the_plans_give() {
     }
     assert_eq!(next, annotations.len());
     assert_eq!(check_masks(&data), next);
+    // Pastes hide some of the scenes' own instances.
+    let scenes_own: u64 = before.iter().flat_map(BTreeMap::values).sum();
+    assert!(scenes_own > (next - pasted) as u64, "{scenes_own}");
     assert!(pasted > 50 && next - pasted > 10, "{pasted} of {next}");
     assert_eq!(report.pasted_annotations, pasted as u64);
     assert_eq!(report.scene_annotations, (next - pasted) as u64);

@@ -14,7 +14,7 @@ use pastebank::dataset::{
     Annotations, DatasetError, DatasetOptions, DatasetReport, ImageFormat, Style, write,
 };
 use pastebank::pack::pack;
-use pastebank::sampler::Sampler;
+use pastebank::sampler::{Sampler, Weights};
 use serde_json::json;
 
 /// Stops a run after so many samples of the whole.
@@ -162,6 +162,66 @@ fn other_folders_and_other_settings_are_refused() {
     assert_eq!(contents(&options.folder).len(), 3 + 2);
 }
 
+#[test]
+fn a_finished_data_set_without_its_images_is_not_taken_for_finished() {
+    let packs = Packs::new();
+    let mut options = packs.options("out", 12);
+    packs.write(&options);
+    let image = options.folder.join("images/000000000007.jpg");
+    let bytes = fs::read(&image).unwrap();
+    fs::write(&image, &bytes[1..]).unwrap();
+    let error = refused(&packs, &options);
+    assert!(
+        error.contains("of its 12 images some were changed"),
+        "{error}"
+    );
+    for number in [7, 9] {
+        let name = format!("images/{number:012}.jpg");
+        fs::remove_file(options.folder.join(name)).unwrap();
+    }
+    let error = refused(&packs, &options);
+    let part = "of its 12 images 2 are missing, the first images/000000000007.jpg";
+    assert!(error.contains(part), "{error}");
+    options.force = true;
+    assert!(!packs.write(&options).was_finished);
+    assert_eq!(fs::read(&image).unwrap(), bytes);
+}
+
+#[test]
+fn other_weights_are_other_settings() {
+    let packs = Packs::new();
+    let options = packs.options("out", 12);
+    let weighted = |first: f64, cutout: f32| {
+        let mut cutouts = vec![1.0; packs.bank.len()];
+        cutouts[3] = cutout;
+        let mut sampler = packs.sampler();
+        let weights = Weights {
+            categories: [(1, first)].into(),
+            cutouts: Some(cutouts.into()),
+        };
+        sampler.set_weights(weights).unwrap();
+        sampler
+    };
+    let stopped = write(&weighted(0.3, 2.0), &options, |progress| progress.done < 5);
+    assert!(matches!(stopped, Err(DatasetError::Stopped { .. })));
+    for (sampler, text) in [
+        (
+            packs.sampler(),
+            "`weights.categories.1` was 0.3, now it is not set",
+        ),
+        (
+            weighted(0.7, 2.0),
+            "`weights.categories.1` was 0.3, now it is 0.7",
+        ),
+        (weighted(0.3, 2.5), "`weights.cutouts_xxh3` was "),
+    ] {
+        let error = write(&sampler, &options, |_| true).unwrap_err().to_string();
+        assert!(error.contains(text), "{error}");
+    }
+    let report = write(&weighted(0.3, 2.0), &options, |_| true).unwrap();
+    assert_eq!(report.images, 12);
+}
+
 fn options_with_a_difference(options: &DatasetOptions) -> Vec<(DatasetOptions, &'static str)> {
     let with = |change: fn(&mut DatasetOptions)| {
         let mut options = options.clone();
@@ -296,6 +356,10 @@ fn scenes_that_cannot_be_decoded_are_replaced_and_counted() {
     for part in ["1 of 60", "0.01", "--max-replaced", "scene 1"] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
+    // Running again gets no further, though what ended it is in the journal.
+    let again = write(&packs.sampler(), &strict, |_| true).unwrap_err();
+    assert_eq!(again.to_string(), text);
+    assert!(!strict.folder.join("instances.json").exists());
     strict.max_replaced = 0.2;
     packs.write(&strict);
     assert_equal_folders(&options.folder, &strict.folder);

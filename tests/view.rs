@@ -131,9 +131,22 @@ fn a_composed_folder_says_what_was_pasted_and_what_is_ignored() {
         .collect();
     assert_eq!(origins, ["scene", "pasted", "pasted"]);
     let expected = json!([
-        {"id": 2, "name": HOSTILE, "before": 0, "after": 2, "pasted": 2},
-        {"id": 1, "name": "cup", "before": 1, "after": 1, "pasted": 0}]);
+        {"id": 2, "name": HOSTILE, "before": null, "after": 2, "pasted": 2},
+        {"id": 1, "name": "cup", "before": null, "after": 1, "pasted": 0}]);
     assert_eq!(index["categories"], expected);
+    // Where every image tells what its scene held, so does the page: a paste hid a cup.
+    let mut data: Value = serde_json::from_str(&folder.read("composed/instances.json")).unwrap();
+    data["images"][0]["before"] = json!({"1": 2});
+    data["images"][1]["before"] = json!({});
+    fs::write(folder.path("composed/instances.json"), data.to_string()).unwrap();
+    let output = folder.view(&["--composed", "composed"], &["--out", "told.html"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told = element(&folder.read("told.html"), "index");
+    // As many of both, so in the order of their ids.
+    let expected = json!([
+        {"id": 1, "name": "cup", "before": 2, "after": 1, "pasted": 0},
+        {"id": 2, "name": HOSTILE, "before": 0, "after": 2, "pasted": 2}]);
+    assert_eq!(told["categories"], expected);
     // 20 x 20, 15 x 20 and 10 x 10 pixels.
     assert_eq!(
         index["sizes"],
@@ -174,6 +187,17 @@ fn plans_recipes_and_what_render_wrote_agree() {
     let rendered = index(&named, &[]);
     assert_eq!(rendered["totals"], plan["totals"]);
     assert_eq!(rendered["sizes"], plan["sizes"]);
+    assert_eq!(rendered["categories"][0]["before"], Value::Null);
+    // What `compose` wrote of the same samples tells as much as the plan itself.
+    folder.succeeds(
+        &[
+            "compose", "--count", "5", "--out", "written", "--format", "png",
+        ],
+        &[&packs[..], &drawn].concat(),
+    );
+    let composed = index(&["--composed", "written"], &[]);
+    assert_eq!(composed["totals"], plan["totals"]);
+    assert_eq!(composed["categories"], plan["categories"]);
     assert_eq!(rendered["pictures"][4]["title"], "4.png");
     assert_eq!(
         rendered["pictures"][4]["instances"],

@@ -43,6 +43,8 @@ pub enum ProblemKind {
     BoxOutside,
     /// A transparent picture without an opaque pixel: it is left out.
     NothingOpaque,
+    /// So many pictures without a chosen category that no further ones were looked at.
+    SearchGivenUp,
 }
 
 impl ProblemKind {
@@ -65,6 +67,7 @@ impl ProblemKind {
             ProblemKind::EmptyMask => "empty masks",
             ProblemKind::BoxOutside => "boxes outside their image",
             ProblemKind::NothingOpaque => "pictures without an opaque pixel",
+            ProblemKind::SearchGivenUp => "searches that were given up",
         }
     }
 }

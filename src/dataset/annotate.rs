@@ -1,5 +1,7 @@
 //! From a composed sample to its entries in the annotation file.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -29,22 +31,24 @@ pub(super) struct Annotator<'a> {
 }
 
 impl Annotator<'_> {
-    /// The record of sample `number`, whose image has the name `file_name` and `bytes` bytes.
+    /// The record of sample `number`, whose scene holds `before` where nothing is pasted, and whose
+    /// image's file has that name and as many bytes.
     pub fn record(
         &self,
         number: u64,
         composed: Composed,
+        before: BTreeMap<i64, u64>,
         view: &SampleView<'_>,
-        file_name: String,
-        bytes: u64,
+        (file_name, bytes): (String, u64),
     ) -> Record {
         let mut record = Record {
-            image: self.image(number, &composed, file_name),
+            image: self.image(number, &composed, before, file_name),
             annotations: Vec::with_capacity(view.labels.len()),
             bytes,
             replaced: composed.replaced,
             fallbacks: 0,
             crowds_left_out: 0,
+            ignored_left_out: 0,
         };
         for instance in 0..view.labels.len() {
             let ignored = view.layers[instance].is_some_and(|layer| {
@@ -60,7 +64,13 @@ impl Annotator<'_> {
         record
     }
 
-    fn image(&self, number: u64, composed: &Composed, file_name: String) -> ImageEntry {
+    fn image(
+        &self,
+        number: u64,
+        composed: &Composed,
+        before: BTreeMap<i64, u64>,
+        file_name: String,
+    ) -> ImageEntry {
         let canvas = self.sampler.ground().canvas;
         let [width, height] = [canvas.width(), canvas.height()];
         let scene = scene_of(self.sampler, composed);
@@ -74,8 +84,10 @@ impl Annotator<'_> {
             height,
             coco_url: (self.style == Style::Lvis).then(|| format!("{IMAGES_FOLDER}/{file_name}")),
             file_name,
+            scene: composed.drawn.plan.scene.index,
             scene_image_id: scene.map_or(-1, |scene| scene.image),
             scene_file_name: scene.map_or(String::new(), |scene| scene.file_name()),
+            before,
             neg_category_ids: lvis(|scene| scene.negative_categories().collect()),
             not_exhaustive_category_ids: lvis(|scene| scene.not_exhaustive_categories().collect()),
         }
@@ -84,9 +96,11 @@ impl Annotator<'_> {
     fn add(&self, record: &mut Record, view: &SampleView<'_>, instance: usize, ignored: bool) {
         let category = view.labels[instance];
         let is_crowd = view.iscrowd[instance] != 0;
-        if is_crowd && self.style == Style::Lvis {
-            // LVIS has no crowds: it says that a category is not annotated exhaustively.
-            record.crowds_left_out += 1;
+        if (is_crowd || ignored) && self.style == Style::Lvis {
+            // LVIS has neither: it says that a category is not annotated exhaustively, and then
+            // detections of it that match no annotation count for nothing.
+            record.crowds_left_out += u64::from(is_crowd);
+            record.ignored_left_out += u64::from(ignored && !is_crowd);
             if let Some(ids) = &mut record.image.not_exhaustive_category_ids
                 && !ids.contains(&category)
             {
@@ -164,7 +178,7 @@ fn scene_of<'a>(sampler: &'a Sampler, composed: &Composed) -> Option<Scene<'a>> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::dataset) mod tests {
     use super::*;
     use crate::bank::test_banks::{category, instance, row, write_bank, write_scenes};
     use crate::bank::{CutoutBank, ScenePack};
@@ -175,7 +189,7 @@ mod tests {
     use std::sync::Arc;
 
     /// Samples over one scene with an object and a crowd, and two cutouts.
-    fn with_sampler(test: impl Fn(&Sampler)) {
+    pub fn with_sampler(test: impl Fn(&Sampler)) {
         let folder = tempfile::tempdir().unwrap();
         let [scenes, bank] = ["scenes", "bank"].map(|name| folder.path().join(name));
         let categories = [category(1, "cup"), category(2, "fork")];
@@ -193,7 +207,7 @@ mod tests {
         test(&Sampler::new(scenes, bank, Arc::new(recipe), [320, 320], 1).unwrap());
     }
 
-    fn record(sampler: &Sampler, style: Style, ignored: &[usize]) -> Record {
+    pub fn record(sampler: &Sampler, style: Style, ignored: &[usize]) -> Record {
         let mut composer = Composer::new(MaskOutput::Rle);
         let mut composed = composer.compose_drawn(sampler, 0).unwrap();
         for &layer in ignored {
@@ -205,13 +219,14 @@ mod tests {
             style,
         };
         let view = composer.batch().sample(0).unwrap();
-        annotator.record(0, composed, &view, "0.jpg".to_owned(), 9)
+        let file = ("0.jpg".to_owned(), 9);
+        annotator.record(0, composed, BTreeMap::new(), &view, file)
     }
 
     #[test]
-    fn dropped_labels_are_marked_and_not_counted() {
+    fn dropped_labels_are_marked_in_the_coco_form() {
         with_sampler(|sampler| {
-            let record = record(sampler, Style::Lvis, &[1, 4]);
+            let record = record(sampler, Style::Coco, &[1, 4]);
             let mut marked = Vec::new();
             for annotation in &record.annotations {
                 match annotation.source.layer {
@@ -222,14 +237,44 @@ mod tests {
             assert_eq!(marked, [1, 4]);
             let mut counts = Counts::default();
             counts.add(&record);
-            assert_eq!(counts.report.ignored, 2);
+            assert_eq!((counts.report.ignored, record.ignored_left_out), (2, 0));
+        });
+    }
+
+    #[test]
+    fn dropped_labels_leave_the_lvis_form_and_make_their_category_not_exhaustive() {
+        with_sampler(|sampler| {
+            let whole = record(sampler, Style::Lvis, &[]);
+            let dropped: Vec<i64> = whole
+                .annotations
+                .iter()
+                .filter(|annotation| [Some(1), Some(4)].contains(&annotation.source.layer))
+                .map(|annotation| annotation.category_id)
+                .collect();
+            assert_eq!(dropped.len(), 2);
+            let record = record(sampler, Style::Lvis, &[1, 4]);
+            let layers: Vec<u16> = record
+                .annotations
+                .iter()
+                .filter_map(|annotation| annotation.source.layer)
+                .collect();
+            assert!(!layers.contains(&1) && !layers.contains(&4), "{layers:?}");
+            assert_eq!(record.annotations.len(), whole.annotations.len() - 2);
+            let ids = record.image.not_exhaustive_category_ids.clone().unwrap();
+            assert!(dropped.iter().all(|category| ids.contains(category)));
+            assert!(record.annotations.iter().all(|a| a.ignore.is_none()));
+            // They are in the report, but in no category's count.
+            let mut counts = Counts::default();
+            counts.add(&record);
+            assert_eq!((counts.report.ignored, record.ignored_left_out), (2, 2));
+            assert_eq!(counts.report.crowds_left_out, 1);
             let packs = [category(1, "cup"), category(2, "fork")];
             let written = counts.categories(Style::Lvis, packs.to_vec());
             let count = |category: &crate::bank::Category| {
                 category.other["instance_count"].as_u64().unwrap()
             };
             let labelled: u64 = written.iter().map(count).sum();
-            assert_eq!(labelled, record.annotations.len() as u64 - 2);
+            assert_eq!(labelled, record.annotations.len() as u64);
         });
     }
 

@@ -25,7 +25,7 @@ pub struct DatasetReport {
     pub pasted_annotations: u64,
     /// Crowds among the annotations.
     pub crowds: u64,
-    /// Annotations whose label was dropped.
+    /// Instances whose label was dropped; the LVIS form has no annotations of them.
     pub ignored: u64,
     /// Crowds that the LVIS form has no place for: their categories are listed as not annotated
     /// exhaustively.
@@ -48,6 +48,8 @@ pub struct DatasetReport {
 pub(super) struct Counts {
     pub report: DatasetReport,
     pub annotations: u64,
+    /// The last scene that could not be decoded.
+    pub last_replaced: Option<Replaced>,
     /// Images and labelled annotations by category.
     categories: BTreeMap<i64, [u64; 2]>,
 }
@@ -59,7 +61,11 @@ impl Counts {
         report.image_bytes += record.bytes;
         report.rle_fallbacks += record.fallbacks;
         report.crowds_left_out += record.crowds_left_out;
+        report.ignored += record.ignored_left_out;
         report.replaced += u64::from(!record.replaced.is_empty());
+        if let Some(last) = record.replaced.last() {
+            self.last_replaced = Some(last.clone());
+        }
         let room = MOST_EXAMPLES.saturating_sub(report.replaced_scenes.len());
         let examples = record.replaced.iter().take(room).cloned();
         report.replaced_scenes.extend(examples);

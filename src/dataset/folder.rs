@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::DatasetOptions;
 use super::counts::DatasetReport;
 use super::error::DatasetError;
 use super::instances::{self, INSTANCES_FILE};
@@ -33,14 +34,11 @@ pub(super) enum Start {
 }
 
 /// Looks at the output folder (made if it is not there) and refuses one that holds anything but
-/// this data set, unless `force` says that another composed data set in it may be replaced.
-pub(super) fn start(
-    folder: &Path,
-    settings: &Settings,
-    force: bool,
-) -> Result<Start, DatasetError> {
+/// this data set with all its images, unless `force` says that another composed data set in it may be replaced.
+pub(super) fn start(options: &DatasetOptions, settings: &Settings) -> Result<Start, DatasetError> {
+    let folder = options.folder.as_path();
     fs::create_dir_all(folder).map_err(|source| BankError::write(folder, source))?;
-    let start = look(folder, settings, force)?;
+    let start = look(options, settings)?;
     let images = folder.join(IMAGES_FOLDER);
     fs::create_dir_all(&images).map_err(|source| BankError::write(&images, source))?;
     remove_temporaries(folder)?;
@@ -51,7 +49,8 @@ pub(super) fn start(
     Ok(start)
 }
 
-fn look(folder: &Path, settings: &Settings, force: bool) -> Result<Start, DatasetError> {
+fn look(options: &DatasetOptions, settings: &Settings) -> Result<Start, DatasetError> {
+    let folder = options.folder.as_path();
     let found = match instances::made_with(&folder.join(INSTANCES_FILE)) {
         Some((settings, report)) => Some((settings, Some(report))),
         None => journal::settings(folder).map(|settings| (settings, None)),
@@ -61,7 +60,7 @@ fn look(folder: &Path, settings: &Settings, force: bool) -> Result<Start, Datase
         refuse_others(folder)?;
         return Ok(Start::Fresh);
     };
-    if force {
+    if options.force {
         remove_former(folder)?;
         return Ok(Start::Fresh);
     }
@@ -69,7 +68,42 @@ fn look(folder: &Path, settings: &Settings, force: bool) -> Result<Start, Datase
         let reason = format!("it holds a data set made with other settings: {reason}");
         return occupied(folder, reason);
     }
-    Ok(report.map_or(Start::Continue, |report| Start::Finished(Box::new(report))))
+    let Some(report) = report else {
+        return Ok(Start::Continue);
+    };
+    if let Some(reason) = loss(options, &report) {
+        return occupied(folder, reason);
+    }
+    Ok(Start::Finished(Box::new(report)))
+}
+
+/// What a finished data set lacks of the images that its report counts.
+fn loss(options: &DatasetOptions, report: &DatasetReport) -> Option<String> {
+    let (mut missing, mut first, mut bytes) = (0u64, None, 0);
+    for number in 0..report.images {
+        let name = image_name(number, options.format.ending());
+        match fs::metadata(options.folder.join(IMAGES_FOLDER).join(&name)) {
+            Ok(file) if file.is_file() => bytes += file.len(),
+            _ => {
+                missing += 1;
+                first.get_or_insert(name);
+            }
+        }
+    }
+    let of = format!(
+        "its data set was finished, but of its {} images",
+        report.images
+    );
+    match first {
+        Some(first) => Some(format!(
+            "{of} {missing} are missing, the first {IMAGES_FOLDER}/{first}"
+        )),
+        None if bytes != report.image_bytes => Some(format!(
+            "{of} some were changed: they have {bytes} bytes, {} were written",
+            report.image_bytes
+        )),
+        None => None,
+    }
 }
 
 fn occupied<T>(folder: &Path, reason: String) -> Result<T, DatasetError> {

@@ -72,6 +72,9 @@ pub(super) fn write(
                 out.entry(&annotation).map_err(failed)?;
             }
         }
+        if last_id != counts.annotations {
+            return Err(journal.changed().into());
+        }
         out.begin("],\n\"categories\":[").map_err(failed)?;
         for category in &categories {
             out.entry(category).map_err(failed)?;
@@ -152,5 +155,39 @@ impl<'de> Visitor<'de> for FirstKey<'_> {
             map.next_value::<IgnoredAny>()?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::annotate::tests::{record, with_sampler};
+
+    #[test]
+    fn a_journal_that_changed_between_the_passes_gives_no_file() {
+        with_sampler(|sampler| {
+            let folder = tempfile::tempdir().unwrap();
+            let settings = Settings::new();
+            let mut journal = Journal::create(folder.path(), &settings).unwrap();
+            let record = record(sampler, Style::Coco, &[]);
+            journal.append(&record).unwrap();
+            let mut counts = Counts::default();
+            counts.add(&record);
+            let path = folder.path().join(INSTANCES_FILE);
+            let write = |counts: &Counts| {
+                super::write(&path, &settings, sampler, Style::Coco, &journal, counts)
+            };
+            // Of another number of images or annotations than was counted.
+            for change in [[1, 0], [0, 1]] {
+                let mut counts = counts.clone();
+                counts.report.images += change[0];
+                counts.annotations += change[1];
+                let error = write(&counts).unwrap_err().to_string();
+                assert!(error.contains("somebody else changed it"), "{error}");
+                assert!(!path.exists());
+            }
+            write(&counts).unwrap();
+            assert!(path.exists());
+        });
     }
 }

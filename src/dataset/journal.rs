@@ -175,8 +175,10 @@ mod tests {
                 height: 3,
                 file_name: format!("{id}.png"),
                 coco_url: None,
+                scene: 2,
                 scene_image_id: 7,
                 scene_file_name: "a\nb \"c\".jpg".to_owned(),
+                before: [(3, 1)].into(),
                 neg_category_ids: None,
                 not_exhaustive_category_ids: Some(vec![]),
             },
@@ -185,6 +187,7 @@ mod tests {
             replaced: Vec::new(),
             fallbacks: 0,
             crowds_left_out: 0,
+            ignored_left_out: 0,
         }
     }
 

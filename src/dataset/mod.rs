@@ -12,22 +12,26 @@
 //!
 //! - `info` has the settings and the report; `licenses` are those of the scenes' data set.
 //! - An image has `id` (its number), `width`, `height`, `file_name`, and where its scene comes from:
-//!   `scene_image_id`, `scene_file_name`.
+//!   `scene`, its row in the scene pack, which tells scenes of several packs apart where ids do
+//!   not, `scene_image_id`, `scene_file_name`. `before`, `{"category id": count}`, counts the
+//!   scene's own instances on this canvas as they are without any paste, by the same rules of what
+//!   stays; only the LVIS form leaves crowds out.
 //! - An annotation has `id` (counted from 1), `image_id`, `category_id`, `bbox`, `area`, `iscrowd`,
 //!   `segmentation` and its `source`: `{"annotation": id}` for the scene's own, `{"cutout": row,
 //!   "image": id, "annotation": id, "layer": number}` for a pasted one, with the ids of the cutout's
-//!   source, or -1. `"ignore": 1` says that its label was dropped.
+//!   source, or -1. `"ignore": 1` says that its label was dropped. mmdetection's reader of COCO
+//!   files leaves such annotations out; pycocotools does not honour the key, as its evaluation
+//!   writes `iscrowd` over `ignore`.
 //! - `area` and `bbox` are what pycocotools computes from the segmentation. Polygons run along pixel
 //!   edges and give the very same masks as run lengths would ([`outlines`]); every one of them is
 //!   held against its mask before it is written. Crowds are run lengths.
 //! - Categories have all keys that the packs keep, those of the scenes before those of the bank.
 //!
 //! In the LVIS form ([`Style::Lvis`]) images have the scene's `neg_category_ids`, without those that
-//! are in the image now, and `not_exhaustive_category_ids`, with the categories of crowds, which
-//! LVIS does not annotate, and `coco_url`, `images/` with the file's name, by which LVIS's readers
+//! are in the image now, and `not_exhaustive_category_ids`, with the categories of crowds and of
+//! instances whose labels were dropped, both of which LVIS does not annotate, and `coco_url`, `images/` with the file's name, by which LVIS's readers
 //! find files below a folder; annotations have no `iscrowd`; and the categories' `image_count`,
-//! `instance_count` and `frequency` are those of the composed data set. `ignore`d annotations do not
-//! count there.
+//! `instance_count` and `frequency` are those of the composed data set.
 //!
 //! # Checking with pycocotools
 //!

@@ -1,5 +1,7 @@
 //! One sample as the annotation file has it, in the form in which the journal keeps it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -19,6 +21,8 @@ pub(super) struct Record {
     pub fallbacks: u64,
     /// Crowds that the LVIS form has no place for.
     pub crowds_left_out: u64,
+    /// Instances without labels that the LVIS form has no place for.
+    pub ignored_left_out: u64,
 }
 
 /// One entry of the annotation file's `images`.
@@ -31,8 +35,12 @@ pub(super) struct ImageEntry {
     /// LVIS's readers find files by the last two parts of this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coco_url: Option<String>,
+    /// The scene's row in its pack.
+    pub scene: u64,
     pub scene_image_id: i64,
     pub scene_file_name: String,
+    /// By category: the scene's own instances on this canvas, were nothing pasted.
+    pub before: BTreeMap<i64, u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub neg_category_ids: Option<Vec<i64>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

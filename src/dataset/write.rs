@@ -19,7 +19,7 @@ use super::instances::{self, INSTANCES_FILE};
 use super::journal::Journal;
 use super::record::Record;
 use super::samples;
-use super::{DatasetOptions, ImageFormat};
+use super::{DatasetOptions, ImageFormat, Style};
 use crate::bank::write::replace_file;
 use crate::bank::{BankError, Manifest};
 use crate::compose::{Batch, ComposeError, MaskOutput};
@@ -41,7 +41,7 @@ pub fn write(
     options.check()?;
     let settings = settings(sampler, options);
     let mut counts = Counts::default();
-    let journal = match folder::start(&options.folder, &settings, options.force)? {
+    let journal = match folder::start(options, &settings)? {
         Start::Finished(report) => {
             return Ok(DatasetReport {
                 was_finished: true,
@@ -51,6 +51,8 @@ pub fn write(
         Start::Fresh => Journal::create(&options.folder, &settings)?,
         Start::Continue => resume(options, &mut counts)?,
     };
+    // A run that ended for it has journalled the sample that was one too many.
+    check_replaced(options, &counts)?;
     let mut run = Run {
         sampler,
         options,
@@ -111,6 +113,22 @@ fn resume(options: &DatasetOptions, counts: &mut Counts) -> Result<Journal, Bank
     })
 }
 
+/// Ends a run with more replaced samples than are allowed.
+fn check_replaced(options: &DatasetOptions, counts: &Counts) -> Result<(), DatasetError> {
+    let (replaced, allowed) = (counts.report.replaced, options.max_replaced);
+    match &counts.last_replaced {
+        Some(last) if replaced as f64 > allowed * options.count as f64 => {
+            Err(DatasetError::TooManyReplaced {
+                replaced,
+                samples: options.count,
+                allowed,
+                last: last.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn images_folder(options: &DatasetOptions) -> PathBuf {
     options.folder.join(IMAGES_FOLDER)
 }
@@ -167,18 +185,7 @@ impl Run<'_> {
     ) -> Result<(), DatasetError> {
         self.journal.append(&record)?;
         self.counts.add(&record);
-        if let Some(last) = record.replaced.last() {
-            let replaced = self.counts.report.replaced;
-            let allowed = self.options.max_replaced;
-            if replaced as f64 > allowed * self.options.count as f64 {
-                return Err(DatasetError::TooManyReplaced {
-                    replaced,
-                    samples: self.options.count,
-                    allowed,
-                    last: last.clone(),
-                });
-            }
-        }
+        check_replaced(self.options, &self.counts)?;
         let done = number + 1;
         let goes_on = progress(Progress {
             first: self.first,
@@ -201,6 +208,7 @@ fn write_sample(
     number: u64,
 ) -> Result<Record, DatasetError> {
     let composed = composer.compose_drawn(sampler, number)?;
+    let before = composer.own_instances(sampler, &composed.drawn, options.style == Style::Coco)?;
     let batch = composer.batch();
     let file_name = image_name(number, options.format.ending());
     let file = encode(batch, options.format).map_err(|source| DatasetError::Encode {
@@ -217,7 +225,8 @@ fn write_sample(
         annotations: options.annotations,
         style: options.style,
     };
-    Ok(annotator.record(number, composed, &view, file_name, file.len() as u64))
+    let file = (file_name, file.len() as u64);
+    Ok(annotator.record(number, composed, before, &view, file))
 }
 
 /// Encodes the image of a batch of one. JPEG files keep colour at full resolution, as pasted edges

@@ -2,7 +2,9 @@
 //! the writers of sheets and of HTML both take.
 //!
 //! Pictures are handed over one by one and reduced to the size at which they will be looked at, so
-//! that memory depends on neither the size of a data set nor that of its photographs.
+//! that at most a few photographs are in memory at a time. A data set's annotations are there all
+//! the while: a small record each, and for folders of composed and rendered pictures what else is
+//! shown of them; outlines stay on disk but for those of rendered folders.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,8 +71,9 @@ pub struct Picture {
     pub image: RgbImage,
     /// What is drawn over it, bottom to top.
     pub instances: Vec<Instance>,
-    /// The categories of what the scene holds where nothing is pasted, one entry an instance.
-    pub before: Vec<i64>,
+    /// The categories of what the scene holds where nothing is pasted, one entry an instance;
+    /// `None` where nobody knows.
+    pub before: Option<Vec<i64>>,
     /// Why there is no picture, if there is none.
     pub problem: Option<String>,
 }
@@ -83,7 +86,7 @@ impl Picture {
             size: [0, 0],
             image: RgbImage::new(0, 0),
             instances: Vec::new(),
-            before: Vec::new(),
+            before: None,
             problem: Some(problem.into()),
         }
     }
@@ -93,7 +96,9 @@ impl Picture {
         if !wanted.is_empty() {
             self.instances
                 .retain(|instance| wanted.contains(&instance.category));
-            self.before.retain(|category| wanted.contains(category));
+            if let Some(before) = &mut self.before {
+                before.retain(|category| wanted.contains(category));
+            }
         }
     }
 }
@@ -301,12 +306,12 @@ pub(super) mod tests {
         picture.instances = (0..4)
             .map(|id| reduction.instance(id, Origin::Unknown, &mask, 0).unwrap())
             .collect();
-        picture.before = vec![0, 1, 1];
+        picture.before = Some(vec![0, 1, 1]);
         let whole = picture.clone();
         picture.keep_categories(&BTreeSet::new());
         assert_eq!(picture, whole);
         picture.keep_categories(&BTreeSet::from([1, 3, 9]));
         let left: Vec<i64> = picture.instances.iter().map(|i| i.category).collect();
-        assert_eq!((left, picture.before), (vec![1, 3], vec![1, 1]));
+        assert_eq!((left, picture.before), (vec![1, 3], Some(vec![1, 1])));
     }
 }

@@ -1,7 +1,7 @@
 //! Galleries as one HTML file that needs nothing else: no network, no other file.
 //!
-//! The page is written as the pictures come, so that memory does not grow with their number. Each
-//! picture is a JPEG and its masks as COCO run lengths in a JSON element of its own, which the
+//! The page is written as the pictures come; what stays in memory of each is its entry of the
+//! index. Each picture is a JPEG and its masks as COCO run lengths in a JSON element of its own, which the
 //! script decodes only while the picture is near the window. All that filters and charts need is
 //! in one more JSON element, the index.
 //!
@@ -108,8 +108,9 @@ impl<'a> Page<'a> {
                     self.picture(&picture)
                 })?,
                 "index" => {
-                    let index = index(source, &self.entries, &self.statistics, columns, style);
-                    self.text(&embedded(&index))?;
+                    let entries = std::mem::take(&mut self.entries);
+                    let index = index(source, entries, &self.statistics, columns, style);
+                    self.json(&index)?;
                 }
                 _ => unreachable!("the page has no other marker"),
             }
@@ -127,10 +128,17 @@ impl<'a> Page<'a> {
             path: self.path.to_owned(),
             source,
         })?;
-        let payload = embedded(&payload);
         self.text(&format!(
-            "<script type=\"application/json\" id=\"picture-{number}\">{payload}</script>\n"
-        ))
+            "<script type=\"application/json\" id=\"picture-{number}\">"
+        ))?;
+        self.json(&payload)?;
+        self.text("</script>\n")
+    }
+
+    /// Writes JSON that may stand inside a script element.
+    fn json(&mut self, value: &impl Serialize) -> Result<(), ViewError> {
+        let written = serde_json::to_writer(Embedding(&mut self.out), value);
+        written.map_err(|source| self.error(source.into()))
     }
 
     fn text(&mut self, text: &str) -> Result<(), ViewError> {
@@ -155,12 +163,23 @@ fn next_marker(text: &str) -> Option<(&str, &str, &str)> {
     Some((before, name, after))
 }
 
-/// JSON that may stand inside a script element: without `<` nothing ends or opens an element.
-fn embedded(value: &impl Serialize) -> String {
-    let text = serde_json::to_string(value);
-    // Values made here have text keys only.
-    text.unwrap_or_else(|_| "null".to_owned())
-        .replace('<', "\\u003c")
+/// Passes JSON on with `<`, which only strings have, escaped: nothing ends or opens an element then.
+struct Embedding<W>(W);
+
+impl<W: Write> Write for Embedding<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        for (number, part) in text.split(|&byte| byte == b'<').enumerate() {
+            if number > 0 {
+                self.0.write_all(b"\\u003c")?;
+            }
+            self.0.write_all(part)?;
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Text that may stand in an element or an attribute.
@@ -223,7 +242,7 @@ fn entry(picture: &Picture) -> Value {
 /// Everything that filters and charts need.
 fn index(
     source: &dyn Source,
-    entries: &[Value],
+    entries: Vec<Value>,
     statistics: &Statistics,
     columns: Option<u32>,
     style: Style,
@@ -267,7 +286,7 @@ fn categories(statistics: &Statistics, names: &BTreeMap<i64, String>) -> Vec<Val
         json!({
             "id": id,
             "name": name.unwrap_or_else(|| id.to_string()),
-            "before": count.before,
+            "before": (statistics.before_unknown == 0).then_some(count.before),
             "after": count.after,
             "pasted": count.pasted,
         })
@@ -280,10 +299,16 @@ fn histogram(sizes: &SizeHistogram) -> Vec<(u32, u64)> {
     sizes.bins().collect()
 }
 
-/// Mean coverage in thousandths.
-fn cells(coverage: &Coverage) -> Vec<u32> {
-    let cells = coverage.cells();
-    cells.map(|share| (1000.0 * share).round() as u32).collect()
+/// The greatest mean coverage, and all cells in thousandths of it: rare pastes cover little anywhere.
+fn cells(coverage: &Coverage) -> Value {
+    let most = coverage.cells().fold(0.0, f64::max);
+    let scaled = |share: f64| (1000.0 * share / most).round() as u32;
+    // A cell that is covered at all stays one.
+    let thousandths = coverage.cells().map(|share| match share {
+        0.0 => 0,
+        share => scaled(share).max(1),
+    });
+    json!({"most": most, "cells": thousandths.collect::<Vec<u32>>()})
 }
 
 #[cfg(test)]
@@ -332,7 +357,7 @@ mod tests {
             size: [20, 10],
             image: RgbImage::from_pixel(20, 10, image::Rgb([200, 10, 10])),
             instances: vec![pasted],
-            before: vec![5],
+            before: Some(vec![5]),
             problem: None,
         };
         Given {
@@ -386,13 +411,43 @@ mod tests {
         );
         assert_eq!(categories[1]["name"], "5");
         assert_eq!(index["sizes"], json!({"own": [], "pasted": [[5, 2]]}));
-        let cells = index["coverage"]["pasted"].as_array().unwrap();
+        let cells = index["coverage"]["pasted"]["cells"].as_array().unwrap();
         assert_eq!(cells.len(), 4096);
         assert_eq!((&cells[0], &cells[32 * 64 + 20]), (&json!(0), &json!(1000)));
         let instance = &index["pictures"][1]["instances"][0];
         assert_eq!(instance["box"], json!([3, 2, 9, 8]));
         assert_eq!(instance["origin"], "pasted");
         assert_eq!(instance["tint"], "#47a3ff");
+    }
+
+    #[test]
+    fn rare_pastes_are_not_rounded_away() {
+        let mut rare = given(1);
+        let bare = Picture {
+            instances: Vec::new(),
+            image: RgbImage::new(1, 1),
+            ..rare.pictures[0].clone()
+        };
+        rare.pictures.extend(vec![bare; 2999]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("page.html");
+        let style = Style::default();
+        write_page(&mut rare, 3000, 20, None, style, &path, &mut |_| true).unwrap();
+        let index = element(&std::fs::read_to_string(&path).unwrap(), "index");
+        let pasted = &index["coverage"]["pasted"];
+        assert_eq!(pasted["most"], json!(1.0 / 3000.0));
+        assert_eq!(pasted["cells"][32 * 64 + 20], 1000);
+        assert_eq!(pasted["cells"][0], 0);
+        assert_eq!(index["coverage"]["own"]["most"], 0.0);
+    }
+
+    #[test]
+    fn what_was_before_is_not_told_where_one_picture_does_not_know() {
+        let mut source = given(2);
+        source.pictures[1].before = None;
+        let index = element(&page(&mut source), "index");
+        assert_eq!(index["categories"][0]["before"], Value::Null);
+        assert_eq!(index["categories"][0]["after"], 2);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Statistics {
     pub pictures: u64,
     /// Pictures that could not be had.
     pub missing: u64,
+    /// Pictures of which nobody knows what their scenes hold where nothing is pasted.
+    pub before_unknown: u64,
     /// Instances of all origins.
     pub instances: u64,
     /// Instances that a layer pasted.
@@ -38,7 +40,7 @@ pub struct Statistics {
 /// How often a category is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CategoryCount {
-    /// Instances of the scenes themselves, where nothing is pasted.
+    /// Instances of the scenes themselves, where nothing is pasted, as far as that is known.
     pub before: u64,
     /// Instances of the pictures.
     pub after: u64,
@@ -129,7 +131,8 @@ impl Statistics {
             self.missing += 1;
             return;
         }
-        for &category in &picture.before {
+        self.before_unknown += u64::from(picture.before.is_none());
+        for &category in picture.before.iter().flatten() {
             self.categories.entry(category).or_default().before += 1;
         }
         for instance in &picture.instances {
@@ -251,12 +254,12 @@ mod tests {
                 (5, Origin::Pasted, place),
             ],
         );
-        first.before = vec![5, 5];
+        first.before = Some(vec![5, 5]);
         first.instances[1].ignored = true;
         statistics.add(&first);
         let mut second = picture([8, 8], &[(7, Origin::Unknown, place)]);
         second.instances[0].crowd = true;
-        second.before = vec![7];
+        second.before = Some(vec![7]);
         statistics.add(&second);
         statistics.add(&Picture::missing("gone", "no such file"));
         let counts: Vec<(i64, [u64; 3])> = statistics
@@ -266,6 +269,15 @@ mod tests {
             .collect();
         assert_eq!(counts, [(5, [2, 2, 1]), (6, [0, 1, 1]), (7, [1, 1, 0])]);
         assert_eq!((statistics.pictures, statistics.missing), (3, 1));
+        assert_eq!(statistics.before_unknown, 0);
+        second.before = None;
+        statistics.add(&second);
+        assert_eq!(statistics.before_unknown, 1);
+        assert_eq!(statistics.categories[&7].before, 1);
+        let mut statistics = Statistics::default();
+        statistics.add(&first);
+        second.before = Some(vec![7]);
+        statistics.add(&second);
         assert_eq!((statistics.instances, statistics.pasted), (4, 2));
         assert_eq!((statistics.ignored, statistics.crowds), (1, 1));
         // The crowd has no size.

@@ -32,9 +32,8 @@ function buildSizes() {
   if (hasPasted) legend("sizes-legend", [["own", "scene"], ["pasted", "pasted"]]);
 }
 
-function coverageFigure(label, cells, className) {
+function coverageFigure(label, { most, cells }, className) {
   const { side } = index.coverage;
-  const most = Math.max(...cells);
   const canvas = make("canvas", { width: side, height: side });
   canvas.style.aspectRatio = wellRatio;
   const probe = make("i", { className });
@@ -43,18 +42,19 @@ function coverageFigure(label, cells, className) {
   probe.remove();
   const context = canvas.getContext("2d");
   const image = context.createImageData(side, side);
-  cells.forEach((cell, at) => image.data.set([red, green, blue, most ? 255 * cell / most : 0], 4 * at));
+  cells.forEach((cell, at) => image.data.set([red, green, blue, 255 * cell / 1000], 4 * at));
   context.putImageData(image, 0, 0);
+  const percent = Number((100 * most).toPrecision(2));
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `Where instances of ${label} lie: a cell is covered in at most ${most / 10} % of the pictures`);
+  canvas.setAttribute("aria-label", `Where instances of ${label} lie: a cell is covered in at most ${percent} % of the pictures`);
   return make("figure", {}, canvas,
-    make("figcaption", { textContent: `${label}: up to ${Math.round(most / 10)} %` }));
+    make("figcaption", { textContent: `${label}: up to ${percent} %` }));
 }
 
 function buildCoverage() {
   const { own, pasted } = index.coverage;
   const there = [[hasPasted ? "scene" : "covered", own, "own"], ["pasted", pasted, "pasted"]]
-    .filter(([, cells]) => cells.some((cell) => cell > 0));
+    .filter(([, { most }]) => most > 0);
   byId("coverage-section").hidden = there.length === 0;
   byId("coverage").replaceChildren(...there.map((figure) => coverageFigure(...figure)));
 }

@@ -42,14 +42,15 @@ function categoryRow(category, most) {
     return part;
   };
   const bars = make("span", { className: "bars" });
-  if (hasPasted) bars.append(make("div", {}, bar("before", before)));
+  if (hasBefore) bars.append(make("div", {}, bar("before", before)));
   bars.append(make("div", {}, bar("own", after - pasted), bar("pasted", pasted)));
-  const count = hasPasted ? `${number(before)} → ${number(after)}` : number(after);
+  const count = hasBefore ? `${number(before)} → ${number(after)}` : number(after);
   const button = make("button", { type: "button" },
     make("span", { className: "name", textContent: name, title: name }),
     make("span", { className: "count", textContent: count }), bars);
-  button.setAttribute("aria-label", hasPasted
-    ? `${name}: ${before} before pasting, ${after} after, ${pasted} of them pasted` : `${name}: ${after}`);
+  const now = hasPasted ? `${after}, ${pasted} of them pasted` : after;
+  button.setAttribute("aria-label", hasBefore
+    ? `${name}: ${before} before pasting, ${after} after, ${pasted} of them pasted` : `${name}: ${now}`);
   button.pressed = () => state.categories.has(category.id);
   button.addEventListener("click", () => toggle(state.categories, category.id));
   chips.push(button);
@@ -66,7 +67,8 @@ function buildCategories() {
     const wanted = search.value.trim().toLowerCase();
     rows.forEach((row, at) => { row.hidden = !index.categories[at].name.toLowerCase().includes(wanted); });
   });
-  if (hasPasted) legend("categories-legend", [["before", "before"], ["own", "scene"], ["pasted", "pasted"]]);
+  const now = [["own", "scene"], ["pasted", "pasted"]];
+  if (hasPasted) legend("categories-legend", hasBefore ? [["before", "before"], ...now] : now);
   byId("categories-section").hidden = rows.length === 0;
 }
 

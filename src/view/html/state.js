@@ -12,6 +12,8 @@ const byId = (id) => document.getElementById(id);
 const index = JSON.parse(byId("index").textContent);
 const categories = new Map(index.categories.map((category) => [category.id, category]));
 const hasPasted = index.totals.pasted > 0;
+// What scenes held before pasting is not known of all that can be looked at.
+const hasBefore = hasPasted && index.categories.every(({ before }) => before !== null);
 const number = new Intl.NumberFormat("en").format;
 const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 

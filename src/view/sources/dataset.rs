@@ -7,7 +7,7 @@ use image::RgbImage;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{SourceError, origin_of, read_json};
+use super::{SourceError, origin, read_json, unknown};
 use crate::annotations::coco::{DataSet, ImageRecord};
 use crate::annotations::problems::{Problem, ProblemKind, Problems};
 use crate::annotations::rle::Rle;
@@ -20,6 +20,9 @@ const COMPOSED_ANNOTATIONS: &str = "instances.json";
 /// The folder of its pictures.
 const COMPOSED_IMAGES: &str = "images";
 
+/// No scene has more instances of a category than this, whatever a damaged file says.
+const MOST_BEFORE: u64 = 1 << 16;
+
 /// The pictures of a data set, in the file's order.
 #[derive(Debug)]
 pub struct DataSetPictures {
@@ -28,6 +31,9 @@ pub struct DataSetPictures {
     images: PathBuf,
     names: BTreeMap<i64, String>,
     provenance: HashMap<i64, Provenance>,
+    /// By the image's id: the scene's own instances where nothing is pasted, by category. `None`
+    /// for a plain data set, where nothing is.
+    before: Option<HashMap<i64, BTreeMap<i64, u64>>>,
     wanted: BTreeSet<i64>,
     position: usize,
     problems: Problems,
@@ -43,14 +49,21 @@ struct Provenance {
 /// The part of a composed data set's file that is read a second time.
 #[derive(Deserialize)]
 struct ProvenanceFile {
+    images: Vec<ImageEntry>,
     annotations: Vec<ProvenanceEntry>,
+}
+
+#[derive(Deserialize)]
+struct ImageEntry {
+    id: Option<i64>,
+    before: Option<BTreeMap<i64, u64>>,
 }
 
 #[derive(Deserialize)]
 struct ProvenanceEntry {
     id: Option<i64>,
-    #[serde(default)]
-    source: Value,
+    #[serde(default = "unknown", rename = "source", deserialize_with = "origin")]
+    origin: Origin,
     #[serde(default)]
     ignore: Value,
 }
@@ -75,6 +88,7 @@ impl DataSetPictures {
                 .map(|category| (category.id, category.name.clone()))
                 .collect(),
             provenance: HashMap::new(),
+            before: None,
             wanted: BTreeSet::new(),
             position: usize::try_from(first).unwrap_or(usize::MAX),
             problems: data.problems.clone(),
@@ -95,12 +109,15 @@ impl DataSetPictures {
         let file: ProvenanceFile = read_json(&annotations)?;
         let entries = file.annotations.into_iter().filter_map(|entry| {
             let provenance = Provenance {
-                origin: origin_of(&entry.source),
+                origin: entry.origin,
                 ignored: entry.ignore == 1 || entry.ignore == true,
             };
             Some((entry.id?, provenance))
         });
         pictures.provenance = entries.collect();
+        let images = file.images.into_iter();
+        let images = images.filter_map(|image| Some((image.id?, image.before?)));
+        pictures.before = Some(images.collect());
         Ok(pictures)
     }
 
@@ -147,19 +164,25 @@ impl DataSetPictures {
                 self.instance(annotation, &mask, &reduction, number)
             }));
         }
-        let of_scene = |instance: &&Instance| instance.origin != Origin::Pasted;
         Picture {
             title,
             size,
             image: reduction.image(photograph),
-            before: instances
-                .iter()
-                .filter(of_scene)
-                .map(|i| i.category)
-                .collect(),
+            before: self.before(image, &instances),
             instances,
             problem: None,
         }
+    }
+
+    /// What a composed folder says of the scene; in a plain data set all that is there.
+    fn before(&self, image: &ImageRecord, instances: &[Instance]) -> Option<Vec<i64>> {
+        let Some(composed) = &self.before else {
+            return Some(instances.iter().map(|i| i.category).collect());
+        };
+        let counts = composed.get(&image.id)?.iter();
+        let repeated =
+            counts.flat_map(|(&id, &count)| (0..count.min(MOST_BEFORE)).map(move |_| id));
+        Some(repeated.collect())
     }
 
     fn instance(

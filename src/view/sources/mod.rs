@@ -14,6 +14,12 @@ pub use rendered::RenderedPictures;
 pub use samples::{DrawnSample, SamplePictures};
 
 #[cfg(feature = "pack")]
+use std::collections::BTreeMap;
+
+#[cfg(feature = "pack")]
+use serde::de::{Deserialize, Deserializer, IgnoredAny};
+
+#[cfg(feature = "pack")]
 use super::gallery::Origin;
 
 /// Something that cannot be looked at at all.
@@ -55,17 +61,31 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Result<T
     })
 }
 
-/// Where an instance comes from, by the `source` that `compose` and `render` write: pasted ones
-/// name their cutout, those of the scene only an annotation.
+/// The `source` of an annotation, of which only the keys are read; other files may have anything
+/// there.
 #[cfg(feature = "pack")]
-fn origin_of(source: &serde_json::Value) -> Origin {
-    if source.get("cutout").is_some() {
-        Origin::Pasted
-    } else if source.get("annotation").is_some() {
-        Origin::Scene
-    } else {
-        Origin::Unknown
-    }
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum SourceEntry {
+    Keys(BTreeMap<String, IgnoredAny>),
+    Other(IgnoredAny),
+}
+
+/// Reads where an instance comes from, by the `source` that `compose` and `render` write: pasted
+/// ones name their cutout, those of the scene only an annotation.
+#[cfg(feature = "pack")]
+fn origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Origin, D::Error> {
+    Ok(match SourceEntry::deserialize(deserializer)? {
+        SourceEntry::Keys(keys) if keys.contains_key("cutout") => Origin::Pasted,
+        SourceEntry::Keys(keys) if keys.contains_key("annotation") => Origin::Scene,
+        SourceEntry::Keys(_) | SourceEntry::Other(_) => Origin::Unknown,
+    })
+}
+
+/// The origin of what has no `source`.
+#[cfg(feature = "pack")]
+fn unknown() -> Origin {
+    Origin::Unknown
 }
 
 #[cfg(all(test, feature = "pack"))]
@@ -77,10 +97,10 @@ mod tests {
     #[test]
     fn a_cutout_is_pasted_though_it_names_its_annotation_too() {
         let pasted = json!({"cutout": 5, "image": 1, "annotation": 2, "layer": 0});
-        assert_eq!(origin_of(&pasted), Origin::Pasted);
-        assert_eq!(origin_of(&json!({"annotation": 7})), Origin::Scene);
+        assert_eq!(origin(pasted).unwrap(), Origin::Pasted);
+        assert_eq!(origin(json!({"annotation": 7})).unwrap(), Origin::Scene);
         for other in [json!(null), json!({}), json!("cutout"), json!([1])] {
-            assert_eq!(origin_of(&other), Origin::Unknown);
+            assert_eq!(origin(other).unwrap(), Origin::Unknown);
         }
     }
 }

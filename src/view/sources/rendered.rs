@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{SourceError, origin_of, read_json};
+use super::{SourceError, origin, read_json, unknown};
 use crate::annotations::problems::{Problem, ProblemKind, Problems};
 use crate::annotations::segmentation;
 use crate::pack::DEFAULT_MAX_PIXELS;
@@ -43,8 +42,8 @@ struct Entry {
     #[serde(default)]
     iscrowd: u8,
     segmentation: Box<RawValue>,
-    #[serde(default)]
-    source: Value,
+    #[serde(default = "unknown", rename = "source", deserialize_with = "origin")]
+    origin: Origin,
 }
 
 impl RenderedPictures {
@@ -95,9 +94,8 @@ impl RenderedPictures {
                 problems.add(Problem::new(kind, text));
             };
             let mask = segmentation::mask(entry.segmentation.get(), size, report);
-            let origin = origin_of(&entry.source);
             let instance = mask.and_then(|mask| {
-                reduction.instance(entry.category_id, origin, &mask, instances.len())
+                reduction.instance(entry.category_id, entry.origin, &mask, instances.len())
             });
             instances.extend(instance.map(|instance| Instance {
                 crowd: entry.iscrowd == 1,
@@ -105,16 +103,12 @@ impl RenderedPictures {
             }));
         }
         let image = RgbImage::from_raw(size[0], size[1], photograph.pixels);
-        let of_scene = |instance: &&Instance| instance.origin != Origin::Pasted;
         Picture {
             title,
             size,
             image: reduction.image(image.unwrap_or_default()),
-            before: instances
-                .iter()
-                .filter(of_scene)
-                .map(|i| i.category)
-                .collect(),
+            // The file lists what pasting has left of the scene, no more.
+            before: None,
             instances,
             problem: None,
         }

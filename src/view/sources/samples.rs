@@ -217,7 +217,7 @@ impl<'a> SamplePictures<'a> {
             size: [width, height],
             image: reduction.image(image),
             instances: masks.filter_map(instance).collect(),
-            before: twin.labels.to_vec(),
+            before: Some(twin.labels.to_vec()),
             problem: None,
         }
     }
@@ -241,7 +241,8 @@ impl Source for SamplePictures<'_> {
     }
 
     fn next(&mut self, longest: u32) -> Option<Picture> {
-        for _ in 0..MOST_PASSED {
+        let mut passed = 0;
+        loop {
             if self.ready.is_empty() {
                 self.fill(longest);
             }
@@ -251,11 +252,78 @@ impl Source for SamplePictures<'_> {
             if is_wanted || picture.problem.is_some() {
                 return Some(picture);
             }
+            passed += 1;
+            // A plan ends by itself.
+            if self.total.is_none() && passed == MOST_PASSED {
+                let text = format!(
+                    "{MOST_PASSED} samples in a row, up to number {}, have no instance of the \
+                     chosen categories; no further ones were drawn",
+                    self.next.saturating_sub(1 + self.ready.len() as u64)
+                );
+                let problem = Problem::new(ProblemKind::SearchGivenUp, text);
+                self.problems.add(problem);
+                return None;
+            }
         }
-        None
     }
 
     fn problems(&self) -> &Problems {
         &self.problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::bank::test_banks::{category, instance, row, write_bank, write_scenes};
+
+    #[test]
+    fn plans_are_searched_to_their_end_and_recipes_are_given_up_aloud() {
+        let folder = tempfile::tempdir().unwrap();
+        let [scenes, bank] = ["scenes", "bank"].map(|name| folder.path().join(name));
+        let categories = [category(1, "cup"), category(2, "fork")];
+        write_scenes(
+            &scenes,
+            &categories,
+            &[32],
+            &[instance(1, [2, 3, 20, 20], 0)],
+        );
+        write_bank(&bank, &categories, &[vec![row(24, 2, 6)]]);
+        let scenes = ScenePack::open(&scenes).unwrap();
+        let bank = CutoutBank::open(&bank).unwrap();
+        let bare = json!({"scene": {"index": 0, "resized": [32, 32], "offset": [0, 0]},
+            "layers": []});
+        let mut pasted = bare.clone();
+        pasted["layers"] = json!([{"cutout": 0, "resized": [24, 24], "offset": [4, 4]}]);
+        let mut samples = vec![bare; MOST_PASSED as usize + 5];
+        samples.push(pasted);
+        let plan = json!({"canvas": [32, 32], "keep": {"min_area": 1}, "samples": samples});
+        let plan: Plan = serde_json::from_value(plan).unwrap();
+        let fork = BTreeSet::from([2]);
+        let packs = (&scenes, &bank);
+        let mut planned = SamplePictures::of_plan("", plan.clone(), packs, 0, None).unwrap();
+        planned.choose(fork.clone());
+        let found = planned.next(32).unwrap();
+        assert!(found.title.starts_with("1005"), "{}", found.title);
+        assert!(planned.next(32).is_none() && planned.problems().is_empty());
+        // A recipe never ends, so a search does, and says where.
+        let first = plan.samples[0].clone();
+        let draw = move |_| {
+            let plan = first.clone();
+            let ignored = Vec::new();
+            Some(DrawnSample { plan, ignored })
+        };
+        let head = Plan {
+            samples: Vec::new(),
+            ..plan
+        };
+        let mut drawn = SamplePictures::drawn("", head, packs, 0, None, draw);
+        drawn.choose(fork);
+        assert!(drawn.next(32).is_none());
+        let text = drawn.problems().to_string();
+        let part = "1000 samples in a row, up to number 999, have no instance";
+        assert!(text.contains(part), "{text}");
     }
 }

@@ -13,6 +13,7 @@
 //! Nothing of a sample depends on which thread composes it, or when.
 
 mod error;
+mod loaded;
 mod options;
 mod resident;
 mod ring;
@@ -21,17 +22,17 @@ mod statistics;
 mod steps;
 mod worker;
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::compose::{Batch, MaskOutput};
 use crate::sampler::{Sampler, Weights};
 pub use error::LoaderError;
+pub use loaded::LoadedBatch;
 pub use options::LoaderOptions;
 use ring::{Landed, Ring, Slot};
 pub use state::LoaderState;
@@ -97,18 +98,6 @@ pub struct Loader {
     started: Instant,
 }
 
-/// A batch, with the step it belongs to.
-///
-/// Its memory goes back to the loader when it is dropped. A training loop may hold several at a
-/// time; each costs the memory of one.
-#[derive(Debug)]
-pub struct LoadedBatch {
-    /// Taken when the batch is dropped.
-    slot: Option<Slot>,
-    cursor: Cursor,
-    give_back: Sender<Slot>,
-}
-
 impl Loader {
     /// A loader at the start of its first epoch. Composing begins at once.
     ///
@@ -145,41 +134,19 @@ impl Loader {
     ) -> Result<Loader, LoaderError> {
         options.check()?;
         let steps = options.steps(&sampler);
-        if !steps.has_steps() {
-            let problem = format!(
-                "{} samples by {} ranks make no step of an epoch of {}; fewer, or `tail: \
-                 Tail::Pad`, was expected",
-                steps.batch_size, steps.world_size, steps.epoch_length
-            );
-            return Err(LoaderError::option("batch_size", problem));
-        }
-        let ground = sampler.ground();
-        let shared = Arc::new(Shared {
-            scenes: Arc::clone(&ground.scenes),
-            bank: Arc::clone(&ground.bank),
-            output: options.output,
-            is_cancelled: false.into(),
-            unreleased_bytes: 0.into(),
-            mapped_limit: options.mapped_limit,
-        });
-        let depth = options.prefetch;
+        check_steps(&steps)?;
         // Room for every sample that can be out: no thread ever waits to give one back.
-        let room = depth * options.batch_size;
-        let (jobs, job_queue) = bounded::<Job>(room);
-        let (done_sender, done) = bounded::<Done>(room);
-        let (give_back, returned) = bounded(depth + RETURNED_AT_ONCE);
+        let room = options.prefetch * options.batch_size;
+        let (jobs, job_queue) = bounded(room);
+        let (done_sender, done) = bounded(room);
+        let (give_back, returned) = bounded(options.prefetch + RETURNED_AT_ONCE);
         let threads = options.thread_count();
         let start = state.map_or(Cursor::default(), |state| state.cursor);
         let mut loader = Loader {
+            shared: Arc::new(Shared::new(&sampler, options)),
             sampler: Arc::new(sampler),
             steps,
-            ring: Some(Ring::new(
-                (jobs, done),
-                returned,
-                depth,
-                options.output,
-                options.twins,
-            )),
+            ring: Some(Ring::new((jobs, done), returned, options)),
             threads: Vec::with_capacity(threads),
             give_back,
             next: steps.settle(start),
@@ -193,19 +160,26 @@ impl Loader {
                 ..Statistics::default()
             },
             started: Instant::now(),
-            shared,
         };
-        for number in 0..threads {
-            let (shared, jobs) = (Arc::clone(&loader.shared), job_queue.clone());
-            let done = done_sender.clone();
+        loader.start_threads(&job_queue, &done_sender)?;
+        loader.fill()?;
+        Ok(loader)
+    }
+
+    fn start_threads(
+        &mut self,
+        jobs: &Receiver<Job>,
+        done: &Sender<Done>,
+    ) -> Result<(), LoaderError> {
+        for number in 0..self.statistics.threads {
+            let (shared, jobs, done) = (Arc::clone(&self.shared), jobs.clone(), done.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("pastebank-{number}"))
                 .spawn(move || worker::run(&shared, &jobs, &done))
                 .map_err(|source| LoaderError::Thread { source })?;
-            loader.threads.push(thread);
+            self.threads.push(thread);
         }
-        loader.fill()?;
-        Ok(loader)
+        Ok(())
     }
 
     /// Where the run stands after the last batch that was handed over.
@@ -361,6 +335,19 @@ impl Loader {
     }
 }
 
+/// Refuses steps that no epoch is long enough for.
+fn check_steps(steps: &Steps) -> Result<(), LoaderError> {
+    if steps.has_steps() {
+        return Ok(());
+    }
+    let problem = format!(
+        "{} samples by {} ranks make no step of an epoch of {}; fewer, or `tail: Tail::Pad`, was \
+         expected",
+        steps.batch_size, steps.world_size, steps.epoch_length
+    );
+    Err(LoaderError::option("batch_size", problem))
+}
+
 /// Replaced samples that [`Statistics`] names.
 const TOLD_REPLACED: usize = 20;
 /// Dropped batches that wait for the loader; further ones, of training loops that hold many at a
@@ -433,62 +420,6 @@ impl Drop for Loader {
         for thread in self.threads.drain(..) {
             // A thread's panic was told when it happened; a second one here would end the process.
             let _ = thread.join();
-        }
-    }
-}
-
-impl LoadedBatch {
-    /// The batch's number over all epochs, from 0.
-    pub fn step(&self) -> u64 {
-        self.cursor.step
-    }
-
-    /// The epoch, from 0.
-    pub fn epoch(&self) -> u64 {
-        self.cursor.epoch
-    }
-
-    /// Each sample's place in the epoch's order: `[batch]`. With the epoch it is all that
-    /// [`Sampler::draw`] needs to draw the sample again.
-    pub fn indices(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
-        self.places().iter().map(|place| place.index)
-    }
-
-    /// How many samples, the last ones, only fill the epoch's last step up.
-    pub fn padding(&self) -> usize {
-        self.places()
-            .iter()
-            .filter(|place| place.is_padding)
-            .count()
-    }
-
-    /// The same samples without layers: the same scenes at the same places. `None` unless
-    /// [`LoaderOptions::twins`] was set.
-    pub fn twins(&self) -> Option<&Batch> {
-        self.slot.as_ref()?.twins.as_ref()
-    }
-
-    fn places(&self) -> &[Place] {
-        self.slot.as_ref().map_or(&[], |slot| &slot.places)
-    }
-}
-
-impl Deref for LoadedBatch {
-    type Target = Batch;
-
-    fn deref(&self) -> &Batch {
-        match &self.slot {
-            Some(slot) => &slot.batch,
-            None => unreachable!("the slot leaves when the batch is dropped"),
-        }
-    }
-}
-
-impl Drop for LoadedBatch {
-    fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            // Full or gone: the memory goes back to the system.
-            let _ = self.give_back.try_send(slot);
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender};
 
 use super::error::LoaderError;
+use super::options::LoaderOptions;
 use super::statistics::StageTimes;
 use super::steps::{Cursor, Place, Steps};
 use super::worker::{Done, Failure, Job};
@@ -84,10 +85,9 @@ impl Ring {
     pub fn new(
         (jobs, done): (Sender<Job>, Receiver<Done>),
         returned: Receiver<Slot>,
-        depth: usize,
-        output: OutputSpec,
-        has_twins: bool,
+        options: &LoaderOptions,
     ) -> Ring {
+        let depth = options.prefetch;
         Ring {
             jobs,
             done,
@@ -97,8 +97,8 @@ impl Ring {
             flights: VecDeque::with_capacity(depth),
             first_ticket: 0,
             depth,
-            output,
-            has_twins,
+            output: options.output,
+            has_twins: options.twins,
             measured: Measured::default(),
         }
     }

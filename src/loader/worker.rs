@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender};
 
+use super::options::LoaderOptions;
 use super::resident::mapped_bytes;
 use super::statistics::StageTimes;
 use super::steps::Place;
@@ -85,6 +86,20 @@ pub(super) struct Shared {
     pub unreleased_bytes: AtomicU64,
     /// Resident bytes of mapped files from which on their pages are released.
     pub mapped_limit: u64,
+}
+
+impl Shared {
+    pub fn new(sampler: &Sampler, options: &LoaderOptions) -> Shared {
+        let ground = sampler.ground();
+        Shared {
+            scenes: Arc::clone(&ground.scenes),
+            bank: Arc::clone(&ground.bank),
+            output: options.output,
+            is_cancelled: false.into(),
+            unreleased_bytes: 0.into(),
+            mapped_limit: options.mapped_limit,
+        }
+    }
 }
 
 /// Takes jobs until there are no more to come.

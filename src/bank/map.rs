@@ -71,10 +71,9 @@ impl MappedFile {
     /// Gives the process's resident pages of the file back. The system may keep them in its cache,
     /// from where the next touch maps them again.
     pub fn release(&self) {
-        // SAFETY: the advice is unchecked because it throws away what was written to private or
-        // anonymous memory. This map is shared, of a file, and read-only: nothing is ever written to
-        // it, and the next touch reads the same bytes from the file. Threads that read meanwhile
-        // only fault again.
+        // The advice is unchecked since it throws away what was written to private memory.
+        // SAFETY: this map is shared, of a file, and read-only: nothing is ever written to it, and
+        // the next touch reads the same bytes again; threads that read meanwhile only fault.
         let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
     }
 

@@ -242,7 +242,7 @@ pub enum SizeSource {
     /// The statistics in the packs' manifests, the scenes' first.
     #[default]
     Packs,
-    /// A table that was read from a file.
+    /// A table that was read from a file, whose path counts from the working directory.
     Table(SizeTable),
 }
 

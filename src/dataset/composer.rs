@@ -10,10 +10,7 @@ use crate::compose::{
     Backend, Batch, ComposeError, CpuBackend, Encoded, Layout, MaskOutput, OutputSpec,
 };
 use crate::plan::{CheckedPlan, SamplePlan};
-use crate::sampler::{Sample, Sampler};
-
-/// How often a sample whose scene cannot be decoded is drawn anew.
-pub(super) const MOST_REDRAWS: u32 = 16;
+use crate::sampler::{MOST_ATTEMPTS, Sample, Sampler};
 
 /// Composes samples one by one and keeps its memory from one to the next.
 #[derive(Debug)]
@@ -70,8 +67,8 @@ impl Composer {
         number: u64,
     ) -> Result<Composed, DatasetError> {
         let mut replaced = Vec::new();
-        for attempt in 0..=MOST_REDRAWS {
-            let drawn = samples::draw(sampler, number, attempt);
+        for attempt in 0..MOST_ATTEMPTS {
+            let drawn = sampler.sample_again(number, attempt);
             let plan = samples::plan(sampler, drawn.plan.clone());
             let checked =
                 CheckedPlan::new(&plan, &sampler.ground().scenes, &sampler.ground().bank)?;
@@ -127,7 +124,7 @@ fn undecodable(sample: u64, mut replaced: Vec<Replaced>) -> DatasetError {
         .map_or((0, String::new()), |last| (last.scene, last.problem));
     DatasetError::Undecodable {
         sample,
-        draws: 1 + MOST_REDRAWS,
+        draws: MOST_ATTEMPTS,
         scene,
         problem,
     }

@@ -1,20 +1,9 @@
-//! The samples of a data set, drawn by number: the one place that asks the sampler.
+//! What the samples of a data set depend on, and plans of single ones.
 
 use serde_json::{Map, Value};
-use twox_hash::XxHash3_64;
 
 use crate::plan::{Plan, SamplePlan};
-use crate::sampler::{Sample, Sampler};
-
-/// Sample `number`, counted over all epochs; with `attempt` above 0 one over another scene in its
-/// place.
-pub(super) fn draw(sampler: &Sampler, number: u64, attempt: u32) -> Sample {
-    let length = sampler.epoch_length();
-    let mut sample = Sample::default();
-    let (epoch, index) = (number / length, number % length);
-    sampler.draw(epoch, index, number, None, attempt, &mut sample);
-    sample
-}
+use crate::sampler::Sampler;
 
 /// A plan of one sample.
 pub(super) fn plan(sampler: &Sampler, sample: SamplePlan) -> Plan {
@@ -37,9 +26,7 @@ pub(super) fn settings(sampler: &Sampler) -> Map<String, Value> {
         let categories = serde_json::to_value(&weights.categories).unwrap_or_default();
         flatten("weights.categories", &categories, &mut settings);
     }
-    if let Some(cutouts) = &weights.cutouts {
-        let bytes: Vec<u8> = cutouts.iter().flat_map(|w| w.to_le_bytes()).collect();
-        let hash = format!("{:016x}", XxHash3_64::oneshot(&bytes));
+    if let Some(hash) = weights.cutouts_fingerprint() {
         settings.insert("weights.cutouts_xxh3".to_owned(), hash.into());
     }
     settings

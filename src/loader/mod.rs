@@ -30,7 +30,7 @@ use std::time::Instant;
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::compose::{Batch, MaskOutput};
-use crate::sampler::{Sampler, Weights};
+use crate::sampler::{MOST_ATTEMPTS, Sampler, Weights};
 pub use error::LoaderError;
 pub use loaded::LoadedBatch;
 pub use options::LoaderOptions;
@@ -39,7 +39,7 @@ pub use state::LoaderState;
 pub use statistics::{Bottleneck, Replaced, StageTimes, Statistics};
 pub use steps::Tail;
 use steps::{Cursor, Place, Steps};
-use worker::{Done, Failure, Job, MOST_ATTEMPTS, Shared};
+use worker::{Done, Failure, Job, Shared};
 
 /// Streams composed batches.
 ///

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use twox_hash::XxHash3_64;
 
 use super::error::LoaderError;
 use super::steps::{Cursor, Steps, Tail};
@@ -42,7 +41,7 @@ impl LoaderState {
             version: VERSION,
             run: identity(sampler, steps),
             category_weights: weights.categories.clone().into_iter().collect(),
-            cutout_weights: weights.cutouts.as_deref().map(hash_of),
+            cutout_weights: weights.cutouts_fingerprint(),
             tail: steps.tail,
             cursor,
             composed: 0,
@@ -97,7 +96,7 @@ impl LoaderState {
             let problem = format!("{:?} was saved, this run has {:?}", self.tail, steps.tail);
             return Err(refused("tail", problem));
         }
-        let weights = sampler.weights().cutouts.as_deref().map(hash_of);
+        let weights = sampler.weights().cutouts_fingerprint();
         if self.cutout_weights != weights {
             let say = |hash: &Option<String>| match hash {
                 None => "none".to_owned(),
@@ -160,13 +159,6 @@ fn difference(field: &str, saved: Option<&Value>, now: Option<&Value>) -> (Strin
     let say = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
     let problem = format!("{} was saved, this run has {}", say(saved), say(now));
     (field.to_owned(), problem)
-}
-
-fn hash_of(weights: &[f32]) -> String {
-    format!(
-        "{:016x}",
-        XxHash3_64::oneshot(bytemuck::cast_slice(weights))
-    )
 }
 
 #[cfg(test)]

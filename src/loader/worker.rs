@@ -18,10 +18,7 @@ use crate::compose::batch::SampleSlot;
 use crate::compose::cpu::SampleComposer;
 use crate::compose::{ComposeError, Encoded, Encoder, OutputSpec, rules};
 use crate::plan::{CheckedPlan, Plan};
-use crate::sampler::{Sample, Sampler};
-
-/// Scenes that are drawn for one sample before it is given up.
-pub(super) const MOST_ATTEMPTS: u32 = 16;
+use crate::sampler::{MOST_ATTEMPTS, Sample, Sampler};
 
 /// Bytes that are read before it is asked again how much is mapped.
 const BETWEEN_CHECKS: u64 = 1 << 20;

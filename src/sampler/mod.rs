@@ -190,6 +190,9 @@ pub struct Sampler {
     seed: u64,
 }
 
+/// Scenes that are drawn for one sample, the first included, before it is given up since none of
+/// them can be decoded.
+pub(crate) const MOST_ATTEMPTS: u32 = 17;
 /// The draw of another scene where the first cannot be decoded.
 const REDRAWN_SCENE_STREAM: u64 = 1 << 40;
 
@@ -335,9 +338,15 @@ impl Sampler {
 
     /// Sample `index`, counted over all epochs, of an endless run in batches of one.
     pub fn sample(&self, index: u64) -> Sample {
+        self.sample_again(index, 0)
+    }
+
+    /// As [`Sampler::sample`]; with `attempt` above 0 over another scene in its place.
+    pub(crate) fn sample_again(&self, index: u64, attempt: u32) -> Sample {
         let length = self.epoch_length();
+        let (epoch, position) = (index / length, index % length);
         let mut sample = Sample::default();
-        self.draw(index / length, index % length, index, None, 0, &mut sample);
+        self.draw(epoch, position, index, None, attempt, &mut sample);
         sample
     }
 

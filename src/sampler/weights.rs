@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use twox_hash::XxHash3_64;
+
 use super::SamplerError;
 
 /// What multiplies the recipe's probabilities. The default changes nothing.
@@ -19,6 +21,14 @@ impl Weights {
     /// Whether every weight is 1 since none was given.
     pub fn is_default(&self) -> bool {
         self.categories.is_empty() && self.cutouts.is_none()
+    }
+
+    /// XXH3-64 of the weights of cutouts as 16 hexadecimal digits, where there are any: it stands for
+    /// them in what is saved of a run, which they are too many for.
+    pub fn cutouts_fingerprint(&self) -> Option<String> {
+        let weights = self.cutouts.as_deref()?;
+        let hash = XxHash3_64::oneshot(bytemuck::cast_slice(weights));
+        Some(format!("{hash:016x}"))
     }
 
     /// The weight of a category.

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use bytemuck::{Pod, Zeroable};
+
 /// Longest side of a source (a scene, a cutout, a photograph), in pixels.
 pub const MAX_SOURCE_SIDE: u32 = 16_384;
 /// Longest side of a canvas or of a resized source, in pixels.
@@ -81,7 +83,7 @@ impl fmt::Display for Size {
 }
 
 /// A half-open rectangle [x0, x1) × [y0, y1); empty where x1 ≤ x0 or y1 ≤ y0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct Rect {
     /// Left edge, inside.

@@ -81,6 +81,8 @@ pub mod bank;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod compose;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 #[cfg(feature = "dataset")]
 pub mod dataset;
 #[cfg(feature = "demo")]

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use bytemuck::{Pod, Zeroable};
+
 use super::error::ComposeError;
 use super::rules::{self, IDENTITY_COLOUR};
 use crate::bank::{CUTOUT_CHANNELS, SCENE_CHANNELS, Scene, ScenePixels, mip};
@@ -36,7 +38,7 @@ pub struct Encoded<'a> {
 }
 
 /// How one source is sampled onto the canvas (rules 1 to 4 and 12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Sampling {
     /// Floor(n·2^32 / m) a side, or floor(n·2^28 / m) if rotated.
@@ -58,7 +60,7 @@ pub struct Sampling {
 }
 
 /// A scene placement and the ranges of what belongs to its sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct EncodedSample {
     /// How the scene's pixels are sampled.
@@ -83,10 +85,12 @@ pub struct EncodedSample {
     pub first_layer: u32,
     /// How many layers.
     pub layer_count: u32,
+    /// Fills the struct to a multiple of its alignment.
+    pub padding: u32,
 }
 
 /// A layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct EncodedLayer {
     /// How the cutout's pixels are sampled.
@@ -110,7 +114,7 @@ pub struct EncodedLayer {
 }
 
 /// A scene instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct EncodedInstance {
     /// Category id.
@@ -307,6 +311,7 @@ impl<'a> Encoder<'a> {
             instance_count: self.count(self.encoded.instances.len())? - first_instance,
             first_layer,
             layer_count: self.count(self.encoded.layers.len())? - first_layer,
+            padding: 0,
         };
         self.encoded.samples.push(encoded);
         Ok(())

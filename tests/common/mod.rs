@@ -5,6 +5,7 @@
 
 #[cfg(all(feature = "dataset", feature = "pack"))]
 pub mod composed;
+pub mod equal;
 pub mod packs;
 pub mod plans;
 

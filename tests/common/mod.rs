@@ -5,6 +5,10 @@
 
 #[cfg(all(feature = "dataset", feature = "pack"))]
 pub mod composed;
+#[cfg(feature = "cuda")]
+pub mod host_driver;
+#[cfg(feature = "cuda")]
+mod host_memory;
 pub mod packs;
 pub mod plans;
 

@@ -194,11 +194,14 @@ fn a_batch_that_failed_is_empty_and_the_next_one_is_whole() {
         assert!(batch.is_empty() && batch.sample(0).is_none());
         backend.compose_samples(&encoded, &[], &mut batch).unwrap();
         assert!(batch.is_empty());
-        backend.compose_samples(&encoded, &[2, 2], &mut batch).unwrap();
+        backend
+            .compose_samples(&encoded, &[2, 2], &mut batch)
+            .unwrap();
         assert_eq!(batch.len(), 2);
         let mut expected = Batch::new(output(0));
         let mut cpu = CpuBackend::new(NonZero::new(1));
-        cpu.compose_samples(&encoded, &[2, 2], &mut expected).unwrap();
+        cpu.compose_samples(&encoded, &[2, 2], &mut expected)
+            .unwrap();
         assert_eq!(difference(&batch, &expected), None);
     }
 }

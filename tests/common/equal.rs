@@ -50,7 +50,10 @@ fn image_difference(found: &Batch, expected: &Batch) -> Option<String> {
 }
 
 fn instance_difference(found: &Batch, expected: &Batch, sample: usize) -> Option<String> {
-    let (a, b) = (found.sample(sample).unwrap(), expected.sample(sample).unwrap());
+    let (a, b) = (
+        found.sample(sample).unwrap(),
+        expected.sample(sample).unwrap(),
+    );
     if a.image_id != b.image_id || a.labels.len() != b.labels.len() {
         return Some(format!(
             "settle: {} instances of image {}, not {} of {}",

@@ -14,6 +14,8 @@ mod gather;
 pub mod layout;
 pub mod memory;
 mod prepare;
+#[cfg(feature = "cli")]
+pub(crate) mod timing;
 
 pub use backend::CudaBackend;
 pub use batch::CudaBatch;

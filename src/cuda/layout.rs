@@ -29,7 +29,7 @@ pub const BLUR_TILE_ROWS: u32 = 32;
 /// Pixels across a tile of the kernel `compose`.
 pub const COMPOSE_TILE_WIDTH: u32 = 64;
 /// Rows of a tile of the kernel `compose`.
-pub const COMPOSE_TILE_ROWS: u32 = 16;
+pub const COMPOSE_TILE_ROWS: u32 = 32;
 /// Words of a final mask that a block of the kernel `masks` writes.
 pub const MASKS_CHUNK_WORDS: u32 = 4096;
 /// Texels along a side of level 0 that a block of the kernel `mip` reads.

@@ -2,9 +2,19 @@
 
 #![allow(unsafe_code)]
 
+mod arena;
+mod backend;
+mod batch;
+mod cache;
+mod download;
 pub mod driver;
+mod engine;
 mod error;
+mod gather;
 pub mod layout;
 pub mod memory;
+mod prepare;
 
+pub use backend::CudaBackend;
+pub use batch::CudaBatch;
 pub use error::CudaError;

@@ -5,6 +5,13 @@
 
 #[cfg(all(feature = "dataset", feature = "pack"))]
 pub mod composed;
+pub mod equal;
+#[cfg(feature = "cuda")]
+pub mod gpus;
+#[cfg(feature = "cuda")]
+pub mod host_driver;
+#[cfg(feature = "cuda")]
+mod host_memory;
 pub mod packs;
 pub mod plans;
 

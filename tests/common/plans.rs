@@ -43,7 +43,12 @@ fn random_keep(draw: &mut ChaCha8Rng) -> Value {
     Value::Object(keep)
 }
 
-fn random_sample(draw: &mut ChaCha8Rng, canvas: [i32; 2], scenes: usize, cutouts: usize) -> Value {
+pub fn random_sample(
+    draw: &mut ChaCha8Rng,
+    canvas: [i32; 2],
+    scenes: usize,
+    cutouts: usize,
+) -> Value {
     let mut scene = placement(draw, canvas, 1.0);
     scene.insert("index".into(), json!(draw.random_range(0..scenes)));
     let layers = match draw.random_range(0..6) {
@@ -57,7 +62,7 @@ fn random_sample(draw: &mut ChaCha8Rng, canvas: [i32; 2], scenes: usize, cutouts
     json!({"scene": scene, "layers": layers})
 }
 
-fn random_layer(draw: &mut ChaCha8Rng, canvas: [i32; 2], cutouts: usize) -> Map<String, Value> {
+pub fn random_layer(draw: &mut ChaCha8Rng, canvas: [i32; 2], cutouts: usize) -> Map<String, Value> {
     let mut layer = placement(draw, canvas, 0.5);
     layer.insert("cutout".into(), json!(draw.random_range(0..cutouts)));
     let blend = match draw.random_range(0..6) {

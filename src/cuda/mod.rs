@@ -12,9 +12,12 @@ mod engine;
 mod error;
 mod gather;
 pub mod layout;
+mod loader;
 pub mod memory;
 mod prepare;
+mod resident;
 
 pub use backend::CudaBackend;
 pub use batch::CudaBatch;
 pub use error::CudaError;
+pub use loader::{Cuda, CudaLoader, CudaOptions};

@@ -282,7 +282,7 @@ impl<T: Target> Loader<T> {
                 Ok(landed) => return Ok(landed),
                 Err(Halt::Error(error)) => return Err(error),
                 Err(Halt::TooSmall) => {
-                    ring.grow(&mut self.target);
+                    ring.grow(&mut self.target)?;
                     self.recall(false)?;
                 }
             }

@@ -301,17 +301,25 @@ impl<T: Compose> Ring<T> {
     }
 
     /// Has memory made larger for the first step that did not fit.
-    pub fn grow(&self, target: &mut T) {
+    pub fn grow(&self, target: &mut T) -> Result<(), LoaderError> {
         let too_small = |flight: &&Flight<T>| {
             let failure = flight.failure.as_ref();
             failure.is_some_and(|(_, failure)| matches!(failure, Failure::TooSmall))
         };
-        if let Some(flight) = self.flights.iter().find(too_small) {
-            flight
-                .slot
-                .memories()
-                .for_each(|memory| target.grow(memory));
+        let Some(flight) = self.flights.iter().find(too_small) else {
+            return Ok(());
+        };
+        let memories = flight.slot.memories();
+        let grown = memories.filter(|memory| target.grow(memory)).count();
+        if grown > 0 {
+            return Ok(());
         }
+        // No number of bytes is enough.
+        let (what, bytes) = ("gathered samples", usize::MAX);
+        Err(batch_failed(
+            flight.cursor,
+            ComposeError::Memory { what, bytes },
+        ))
     }
 
     fn wait_for_one(&mut self) -> Result<(), LoaderError> {

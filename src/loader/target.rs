@@ -113,8 +113,11 @@ pub trait Compose: fmt::Debug + Send + Sized + 'static {
         Ok(())
     }
 
-    /// A batch did not fit: whatever is begun from now on is larger.
-    fn grow(&mut self, _: &Self::Memory) {}
+    /// A batch was refused as too small: if this memory of it was, all that is begun from now on is
+    /// larger. Returns whether it was.
+    fn grow(&mut self, _: &Self::Memory) -> bool {
+        false
+    }
 
     /// Batches from `ticket` on come back unfinished, and none of them will be finished.
     fn forget_from(&mut self, _ticket: u64) {}

@@ -199,22 +199,20 @@ impl Engine {
 
     /// Enqueues the kernels of a batch that was prepared; its arena is on the device or on the way.
     pub(super) fn run(&self, batch: &mut CudaBatch) -> Result<(), CudaError> {
-        let streams = [self.compute.raw(), self.side.raw()];
-        self.enqueue(batch, streams, &mut |_| Ok(()))
+        self.enqueue(batch, self.side.raw(), &mut |_| Ok(()))
     }
 
-    /// As [`Engine::run`], the masks on the second stream; `after` is told of each stage once it is
+    /// As [`Engine::run`], the masks on stream `side`; `after` is told of each stage once it is
     /// enqueued.
     pub(super) fn enqueue(
         &self,
         batch: &mut CudaBatch,
-        [compute, side]: [RawStream; 2],
+        side: RawStream,
         after: &mut dyn FnMut(&'static str) -> Result<(), CudaError>,
     ) -> Result<(), CudaError> {
-        batch.copied.hold_up(compute)?;
-        for event in batch.take_consumed()? {
-            event.hold_up(compute)?;
-        }
+        let compute = self.compute.raw();
+        self.compute.wait(&batch.copied)?;
+        batch.hold_up_for_consumers(&self.compute)?;
         let launches = &batch.launches;
         for (parameters, blocks) in &launches.mips {
             self.kernel(compute, Kernel::Mip, *blocks, THREADS, parameters, after)?;
@@ -246,7 +244,7 @@ impl Engine {
         self.masked.record(side)?;
         launch(compute, Kernel::Blur, launches.blur, THREADS)?;
         launch(compute, Kernel::Compose, launches.compose, THREADS)?;
-        self.masked.hold_up(compute)?;
+        self.compute.wait(&self.masked)?;
         self.fetch_counts(batch)?;
         batch.ready.record(compute)?;
         self.idle.record(compute)

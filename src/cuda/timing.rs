@@ -137,7 +137,7 @@ impl CudaBackend {
         let mut names = Vec::new();
         copies.occupy(stream)?;
         copies.events[0].record(stream)?;
-        engine.enqueue(batch, [stream; 2], &mut |name| {
+        engine.enqueue(batch, stream, &mut |name| {
             names.push(name);
             if copies.events.len() <= names.len() {
                 copies.events.push(copies.gpu.event(true)?);

@@ -308,7 +308,10 @@ fn a_whole_bank_goes_through_a_small_window() {
     driver.limit_device(20_000_000);
     let error = CudaLoader::on_gpu(gpu, sampler(&packs), options, cuda).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("bytes of a resident bank on the host as a device: 20000000 of"), "{text}");
+    assert!(
+        text.contains("bytes of a resident bank on the host as a device: 20000000 of"),
+        "{text}"
+    );
     assert!(text.contains("use the cutout cache instead"), "{text}");
     driver.assert_nothing_left();
 }
@@ -335,7 +338,10 @@ fn figures_say_what_crossed_the_link() {
         statistics.device.unwrap()
     };
     let [none, tiny, _, large, resident] = caches().map(run);
-    assert_eq!((none.cache_hits, none.cache_misses, none.resident_bytes), (0, 0, 0));
+    assert_eq!(
+        (none.cache_hits, none.cache_misses, none.resident_bytes),
+        (0, 0, 0)
+    );
     assert!(tiny.cache_misses > tiny.cache_hits && tiny.resident_bytes <= 6 << 10);
     // 40 cutouts of a few levels each: nearly all is there after an epoch.
     assert!(large.hit_rate() > 0.8, "{large:?}");
@@ -487,7 +493,10 @@ fn a_call_that_fails_ends_the_run_and_leaves_nothing_behind() {
             let text = error.to_string();
             match error {
                 LoaderError::Batch { step, .. } => {
-                    assert!(text.starts_with(&format!("the batch of step {step}, ")), "{text}");
+                    assert!(
+                        text.starts_with(&format!("the batch of step {step}, ")),
+                        "{text}"
+                    );
                     assert!(step >= count as u64, "{text} after {count} batches");
                 }
                 LoaderError::Target { .. } => assert_eq!(count, 0),
@@ -516,14 +525,23 @@ fn memory_that_runs_out_anywhere_is_named() {
         drop(gpu);
         driver.assert_nothing_left();
         let text = error.map(|error| error.to_string());
-        if let Some((_, what)) = text.as_deref().and_then(|text| text.split_once(" bytes of ")) {
+        if let Some((_, what)) = text
+            .as_deref()
+            .and_then(|text| text.split_once(" bytes of "))
+        {
             named.extend(what.split(" on ").next().map(str::to_owned));
         }
         if driver.calls() < call {
             break;
         }
     }
-    for what in ["an arena", "images", "masks", "boxes and labels", "scratch memory"] {
+    for what in [
+        "an arena",
+        "images",
+        "masks",
+        "boxes and labels",
+        "scratch memory",
+    ] {
         assert!(named.contains(what), "{what} is not in {named:?}");
     }
     println!("out of memory for {named:?}");

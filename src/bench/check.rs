@@ -48,7 +48,10 @@ fn view_difference(found: &SampleView<'_>, expected: &SampleView<'_>) -> Option<
         ("boxes", found.boxes == boxes),
         ("areas", found.areas == areas),
         ("areas before occlusion", found.full_areas == full_areas),
-        ("visible fractions", found.visible_fractions == visible_fractions),
+        (
+            "visible fractions",
+            found.visible_fractions == visible_fractions,
+        ),
         ("crowd flags", found.iscrowd == iscrowd),
         ("ignore flags", found.ignored == ignored),
         ("sources", found.sources == sources),

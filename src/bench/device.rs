@@ -1,7 +1,7 @@
 //! What a GPU does: copying memory, composing, loading.
 
 use super::host::{Loaded, again, first_batch, loader_options, right, stream};
-use super::report::{Case, Measurement};
+use super::report::Measurement;
 use super::{Bench, BenchError, On, Spread, Told, Work, output};
 use crate::compose::{Backend, Batch};
 use crate::cuda::memory::Gpu;
@@ -89,7 +89,8 @@ impl Device {
         let spread = bench.repeat(|| Ok(backend.replay(&mut self.copies)?))?;
         let spread = spread.map(|ms| 1e3 * ms / images);
         let mut times = KernelTimes::default();
-        let parts = bench.repeat(|| Ok(backend.replay_one_by_one(&mut self.copies, &mut times)?))?;
+        let parts =
+            bench.repeat(|| Ok(backend.replay_one_by_one(&mut self.copies, &mut times)?))?;
         // What was timed last is what is compared.
         backend.download_again(&mut self.batch)?;
         work.check(what, &self.batch)?;
@@ -103,7 +104,11 @@ impl Device {
             // The warm-up apart.
             let spread = Spread::of(milliseconds.into_iter().skip(1).collect());
             let spread = spread.map(|ms| 1e3 * ms / images);
-            Measurement::new(name, "µs/image", spread).share(spread.median, sum, "all by themselves")
+            Measurement::new(name, "µs/image", spread).share(
+                spread.median,
+                sum,
+                "all by themselves",
+            )
         });
         Ok([composing].into_iter().chain(kernels).collect())
     }

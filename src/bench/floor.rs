@@ -95,7 +95,12 @@ mod tests {
             cos: 0,
             sin: 0,
         };
-        let canvas = Rect { x0: 0, y0: 0, x1: 100, y1: 50 };
+        let canvas = Rect {
+            x0: 0,
+            y0: 0,
+            x1: 100,
+            y1: 50,
+        };
         assert_eq!(read_texels(&sampling([0, 0]), canvas, 4), 800.0);
         assert_eq!(read_texels(&sampling([-20, 40]), canvas, 4), 100.0);
         assert_eq!(read_texels(&sampling([100, 0]), canvas, 3), 0.0);

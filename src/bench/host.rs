@@ -142,9 +142,9 @@ pub(super) fn first_batch<B: Loaded, L: Iterator<Item = Result<B, LoaderError>>>
 /// Images a second of a loader that has been running for a while, and the last batch.
 pub(super) fn stream<B: Loaded>(
     bench: &Bench<'_>,
-    loader: &mut dyn Iterator<Item = Result<B, LoaderError>>,
+    mut loader: &mut dyn Iterator<Item = Result<B, LoaderError>>,
 ) -> Result<(super::Spread, Option<B>), BenchError> {
-    for batch in loader.by_ref().take(WARM_UP_BATCHES) {
+    for batch in (&mut loader).take(WARM_UP_BATCHES) {
         batch?.settle()?;
     }
     let mut last = None;

@@ -50,7 +50,8 @@ fn cpu_name() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let mut names = text.lines().filter(|line| line.starts_with("model name"));
     let name = names.next().and_then(|line| line.split_once(": "));
-    name.map_or("unknown processor", |(_, name)| name).to_owned()
+    name.map_or("unknown processor", |(_, name)| name)
+        .to_owned()
 }
 
 /// The second line of the file names a compiler; the first holds the version.

@@ -153,7 +153,10 @@ pub fn run(
     tell: &mut dyn FnMut(Told<'_>),
 ) -> Result<Report, BenchError> {
     let all = std::thread::available_parallelism();
-    let threads = options.threads.or(all.ok()).unwrap_or(NonZero::<usize>::MIN);
+    let threads = options
+        .threads
+        .or(all.ok())
+        .unwrap_or(NonZero::<usize>::MIN);
     let machine = Machine::here(on.gpu_name());
     let workload = WorkloadReport::of(&packs.name, &packs.scenes, &packs.bank, threads.get());
     tell(Told::Head(&machine, &workload));
@@ -234,10 +237,7 @@ impl Bench<'_> {
         ceiling.map_or(0.0, |ceiling| ceiling.spread.median)
     }
 
-    fn repeat(
-        &self,
-        work: impl FnMut() -> Result<f64, BenchError>,
-    ) -> Result<Spread, BenchError> {
+    fn repeat(&self, work: impl FnMut() -> Result<f64, BenchError>) -> Result<Spread, BenchError> {
         self.options.effort.repeat(self.goes_on, work)
     }
 }

@@ -142,7 +142,11 @@ impl fmt::Display for Measurement {
         } = self.spread;
         let median = number(median);
         let ends = format!("[{}..{}]", number(least), number(greatest));
-        write!(f, "{:<32}{median:>10}  {ends:<21} {:<9}", self.what, self.unit)?;
+        write!(
+            f,
+            "{:<32}{median:>10}  {ends:<21} {:<9}",
+            self.what, self.unit
+        )?;
         match self.gigabytes_per_second {
             Some(rate) => write!(f, "{:>10}", number(rate))?,
             None => write!(f, "{:>10}", "")?,
@@ -173,8 +177,17 @@ mod tests {
 
     #[test]
     fn rows_stand_below_the_head() {
-        let case = Case { canvas: [1024, 1024], batch: 64, layers: 20 };
-        let spread = Spread { median: 3.9, least: 3.81, greatest: 4.0, runs: 15 };
+        let case = Case {
+            canvas: [1024, 1024],
+            batch: 64,
+            layers: 20,
+        };
+        let spread = Spread {
+            median: 3.9,
+            least: 3.81,
+            greatest: 4.0,
+            runs: 15,
+        };
         let measurement = Measurement::new("GPU composing, resident", "µs/image", spread)
             .moving(3214.4)
             .share(3214.4, 4000.0, "device copy");
@@ -192,7 +205,10 @@ mod tests {
         let text: String = row.iter().collect();
         assert!(text.ends_with("3214  80.4 % of device copy"), "{text}");
         let indent = measurement.row();
-        assert_eq!(indent.find("GPU composing"), Some(column(&head, "measured")));
+        assert_eq!(
+            indent.find("GPU composing"),
+            Some(column(&head, "measured"))
+        );
     }
 
     #[test]

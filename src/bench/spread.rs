@@ -128,15 +128,29 @@ mod tests {
     #[test]
     fn a_spread_is_median_and_ends() {
         let spread = Spread::of(vec![3.0, 1.0, 2.0, 8.0]);
-        assert_eq!(spread, Spread { median: 3.0, least: 1.0, greatest: 8.0, runs: 4 });
+        assert_eq!(
+            spread,
+            Spread {
+                median: 3.0,
+                least: 1.0,
+                greatest: 8.0,
+                runs: 4
+            }
+        );
         assert_eq!(Spread::of(vec![]).runs, 0);
         let rates = spread.map(|seconds| 24.0 / seconds);
-        assert_eq!((rates.median, rates.least, rates.greatest), (8.0, 3.0, 24.0));
+        assert_eq!(
+            (rates.median, rates.least, rates.greatest),
+            (8.0, 3.0, 24.0)
+        );
     }
 
     #[test]
     fn the_warm_up_is_apart_and_a_stop_is_heard() {
-        let effort = Effort { runs: 4, ..Effort::quick() };
+        let effort = Effort {
+            runs: 4,
+            ..Effort::quick()
+        };
         let mut runs = 0.0;
         let spread = effort.repeat(&|| true, || {
             runs += 1.0;
@@ -150,7 +164,11 @@ mod tests {
 
     #[test]
     fn slow_measurements_are_made_three_times() {
-        let effort = Effort { runs: 100, time: Duration::ZERO, ..Effort::quick() };
+        let effort = Effort {
+            runs: 100,
+            time: Duration::ZERO,
+            ..Effort::quick()
+        };
         let spread = effort.repeat(&|| true, || Ok(1.0)).unwrap();
         assert_eq!(spread.runs, 3);
     }

@@ -69,7 +69,7 @@ pub fn synthetic_packs(
 ) -> Result<(Arc<ScenePack>, Arc<CutoutBank>), BenchError> {
     let options = draw_data_set(folder, images, goes_on)?;
     crate::pack::pack(&options, |_| goes_on()).map_err(|error| match error {
-        PackError::Stopped { .. } => BenchError::Stopped,
+        PackError::Stopped => BenchError::Stopped,
         error => error.into(),
     })?;
     let path = |path: Option<PathBuf>| path.unwrap_or_else(|| folder.to_owned());
@@ -88,8 +88,11 @@ fn photograph(draw: &mut ChaCha8Rng) -> Result<Vec<u8>, BenchError> {
     // Hills are products of a wave across and one down.
     let across: [Vec<f32>; 3] =
         [0, 2, 4].map(|wave| (0..width).map(|x| (x as f32 * waves[wave]).sin()).collect());
-    let down: [Vec<f32>; 3] =
-        [1, 3, 5].map(|wave| (0..height).map(|y| (y as f32 * waves[wave]).cos()).collect());
+    let down: [Vec<f32>; 3] = [1, 3, 5].map(|wave| {
+        (0..height)
+            .map(|y| (y as f32 * waves[wave]).cos())
+            .collect()
+    });
     let image = RgbImage::from_fn(width, height, |x, y| {
         let noise = draw.random_range(-12.0..12.0);
         let (x, y) = (x as usize, y as usize);
@@ -106,8 +109,14 @@ fn photograph(draw: &mut ChaCha8Rng) -> Result<Vec<u8>, BenchError> {
 
 fn annotation(draw: &mut ChaCha8Rng, image: usize, number: usize) -> Value {
     let [width, height] = SIZE.map(f64::from);
-    let (w, h) = (draw.random_range(80.0..180.0), draw.random_range(80.0..180.0));
-    let (x, y) = (draw.random_range(0.0..width - w), draw.random_range(0.0..height - h));
+    let (w, h) = (
+        draw.random_range(80.0..180.0),
+        draw.random_range(80.0..180.0),
+    );
+    let (x, y) = (
+        draw.random_range(0.0..width - w),
+        draw.random_range(0.0..height - h),
+    );
     json!({"id": INSTANCES * image + number, "image_id": image, "iscrowd": 0,
         "category_id": 1 + number % 5, "bbox": [x, y, w, h], "area": w * h,
         "segmentation": [ellipse(x, y, w, h)]})

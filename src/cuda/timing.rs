@@ -58,7 +58,7 @@ impl Copies {
     pub fn over_the_link(&mut self) -> Result<f64, CudaError> {
         let bytes = self.pinned.bytes();
         let ms = self.timed(|copies| {
-        let stream = copies.stream.raw();
+            let stream = copies.stream.raw();
             // SAFETY: both memories are at least this long and live until `busy` is done, which
             // their drop waits for; the host does not write the pinned one.
             let copied = unsafe {

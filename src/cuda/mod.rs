@@ -2,9 +2,17 @@
 
 #![allow(unsafe_code)]
 
+mod context;
+pub mod device;
+pub mod dlpack;
 pub mod driver;
 mod error;
+pub mod interop;
+mod kernels;
 pub mod layout;
+mod library;
 pub mod memory;
+pub mod pool;
 
+pub use device::{CudaDevice, device_count};
 pub use error::CudaError;

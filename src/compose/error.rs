@@ -56,6 +56,10 @@ pub enum ComposeError {
     /// A mask could not be turned into run lengths.
     #[error(transparent)]
     RunLengths(#[from] RleError),
+    /// A GPU could not be used, or failed.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(#[from] crate::cuda::CudaError),
     /// A worker thread ended in a panic, which is a defect of this crate.
     #[error("a composing thread panicked: {message}")]
     Panic {

@@ -65,12 +65,22 @@ fn measure(on: &On) -> Result<Report, BenchError> {
         });
     };
     let report = run(&packs(&folder), on, &options(), &|| true, &mut tell)?;
-    assert_eq!(told.len(), 1 + report.ceilings.len() + 2 * report.cases.len());
+    assert_eq!(
+        told.len(),
+        1 + report.ceilings.len() + 2 * report.cases.len()
+    );
     Ok(report)
 }
 
-fn host_gpu() -> Gpu {
-    Gpu::new(Arc::new(HostDriver::new(Settings::default())))
+fn on(driver: impl Driver + 'static) -> On {
+    On::Gpu {
+        gpu: Gpu::new(Arc::new(driver)),
+        opened_in: Duration::from_millis(250),
+    }
+}
+
+fn host() -> HostDriver {
+    HostDriver::new(Settings::default())
 }
 
 fn names(measurements: &[Measurement]) -> BTreeSet<&str> {
@@ -87,10 +97,15 @@ fn a_gpu_is_measured_beside_the_cpu() {
     if !kernels("the benchmark on a GPU") {
         return;
     }
-    let report = measure(&On::Gpu(host_gpu())).unwrap();
-    let ceilings = ["CPU copy bandwidth", "GPU copy bandwidth", "link to the GPU, pinned"];
+    let report = measure(&on(host())).unwrap();
+    let ceilings = [
+        "CPU copy bandwidth",
+        "GPU copy bandwidth",
+        "link to the GPU, pinned",
+    ];
     assert_eq!(names(&report.ceilings), BTreeSet::from(ceilings));
     assert_eq!(report.machine.gpu.as_deref(), Some("the host as a device"));
+    assert!(report.machine.to_string().contains("opened in 0.25 s"));
     let [bare, layered] = &report.cases[..] else {
         panic!("{} cases", report.cases.len());
     };
@@ -107,10 +122,16 @@ fn a_gpu_is_measured_beside_the_cpu() {
         "CPU composing",
         "GPU composing / CPU composing",
     ];
-    for what in always.into_iter().chain(["blur", "GPU loader, cached cutouts"]) {
+    for what in always
+        .into_iter()
+        .chain(["blur", "GPU loader, cached cutouts"])
+    {
         let measured = find(&layered.measurements, what);
         assert!(measured.spread.median > 0.0, "{measured}");
-        assert!(measured.spread.least <= measured.spread.greatest, "{measured}");
+        assert!(
+            measured.spread.least <= measured.spread.greatest,
+            "{measured}"
+        );
     }
     for what in always.iter().filter(|&&what| what != "cover") {
         find(&bare.measurements, what);
@@ -171,12 +192,12 @@ fn a_wrong_result_gives_no_figure() {
         (1, "GPU composing, resident"),
         (1 + replays, "GPU loader, cold cutouts"),
     ] {
-        let gpu = Gpu::new(Arc::new(Wrong {
-            driver: HostDriver::new(Settings::default()),
+        let driver = Wrong {
+            driver: host(),
             composed: AtomicUsize::new(0),
             right,
-        }));
-        let error = measure(&On::Gpu(gpu)).unwrap_err();
+        };
+        let error = measure(&on(driver)).unwrap_err();
         let BenchError::Wrong { what, problem, .. } = &error else {
             panic!("{error}");
         };
@@ -203,10 +224,11 @@ impl Driver for Wrong {
         parameters: &[u8],
     ) -> Result<(), DriverError> {
         // SAFETY: the caller's promises are handed on.
-        unsafe { self.driver.launch(stream, kernel, blocks, threads, parameters)? };
-        if kernel != Kernel::Compose
-            || self.composed.fetch_add(1, Ordering::Relaxed) < self.right
-        {
+        unsafe {
+            self.driver
+                .launch(stream, kernel, blocks, threads, parameters)?
+        };
+        if kernel != Kernel::Compose || self.composed.fetch_add(1, Ordering::Relaxed) < self.right {
             return Ok(());
         }
         let parameters: BatchParameters = bytemuck::pod_read_unaligned(parameters);

@@ -33,7 +33,7 @@ impl Device {
         bench: &mut Bench<'_>,
         tell: &mut dyn FnMut(Told<'_>),
     ) -> Result<Option<Device>, BenchError> {
-        let On::Gpu(gpu) = on else {
+        let On::Gpu { gpu, .. } = on else {
             return Ok(None);
         };
         let memory = gpu.driver().memory();

@@ -14,6 +14,8 @@ pub struct Machine {
     pub cores: usize,
     /// The GPU in words, if one is measured.
     pub gpu: Option<String>,
+    /// Seconds that it took to open it and to load the kernels.
+    pub gpu_opened_in: Option<f64>,
     /// The version of NVIDIA's kernel driver, if there is one.
     pub driver: Option<String>,
     /// This crate's version.
@@ -21,13 +23,15 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This one; `gpu` is what its driver calls it.
-    pub fn here(gpu: Option<String>) -> Machine {
+    /// This one; `gpu` is what its driver calls it and how many seconds opening it took.
+    pub fn here(gpu: Option<(String, f64)>) -> Machine {
+        let (gpu, gpu_opened_in) = gpu.unzip();
         Machine {
             cpu: cpu_name(),
             cores: std::thread::available_parallelism().map_or(1, |cores| cores.get()),
             driver: gpu.as_ref().and_then(|_| driver_version()),
             gpu,
+            gpu_opened_in,
             pastebank: env!("CARGO_PKG_VERSION"),
         }
     }
@@ -41,6 +45,9 @@ impl fmt::Display for Machine {
         }
         if let Some(driver) = &self.driver {
             write!(f, ", driver {driver}")?;
+        }
+        if let Some(seconds) = self.gpu_opened_in {
+            write!(f, ", opened in {seconds:.2} s")?;
         }
         write!(f, "; pastebank {}", self.pastebank)
     }

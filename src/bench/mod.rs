@@ -105,7 +105,12 @@ pub enum On {
     Cpu,
     /// On a GPU; the processor is measured beside it.
     #[cfg(feature = "cuda")]
-    Gpu(crate::cuda::memory::Gpu),
+    Gpu {
+        /// The GPU.
+        gpu: crate::cuda::memory::Gpu,
+        /// How long it took to open it and to load the kernels.
+        opened_in: std::time::Duration,
+    },
 }
 
 /// What a benchmark tells while it runs.
@@ -157,7 +162,7 @@ pub fn run(
         .threads
         .or(all.ok())
         .unwrap_or(NonZero::<usize>::MIN);
-    let machine = Machine::here(on.gpu_name());
+    let machine = Machine::here(on.gpu());
     let workload = WorkloadReport::of(&packs.name, &packs.scenes, &packs.bank, threads.get());
     tell(Told::Head(&machine, &workload));
     let mut bench = Bench {
@@ -187,11 +192,12 @@ pub fn run(
 }
 
 impl On {
-    fn gpu_name(&self) -> Option<String> {
+    /// The GPU's name, and the seconds that opening it took.
+    fn gpu(&self) -> Option<(String, f64)> {
         match self {
             On::Cpu => None,
             #[cfg(feature = "cuda")]
-            On::Gpu(gpu) => Some(gpu.driver().name()),
+            On::Gpu { gpu, opened_in } => Some((gpu.driver().name(), opened_in.as_secs_f64())),
         }
     }
 }

@@ -5,14 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use super::common::{
-    BankFlag, Interrupted, Packs, Threads, Usage, catch_interrupts, goes_on, parse_bank,
-    parse_canvas, say,
-};
+use super::common::{Interrupted, Threads, catch_interrupts, goes_on, parse_canvas, say};
 use super::device::DeviceFlag;
 use crate::bank::write::replace_file;
+use crate::bank::{CutoutBank, ScenePack};
 use crate::bench::{
-    BenchError, BenchOptions, Effort, On, Report, TABLE_HEAD, Told, synthetic_packs,
+    BenchError, BenchOptions, Effort, Packs, Report, TABLE_HEAD, Told, synthetic_packs,
 };
 
 /// Measure how fast batches are composed and loaded here, against what memory and link can do.
@@ -27,8 +25,8 @@ pub(super) struct Bench {
     #[arg(long, value_name = "DIR", requires = "bank")]
     scenes: Vec<PathBuf>,
     /// Folder of a bank; several follow one another.
-    #[arg(long, value_name = "DIR", requires = "scenes", value_parser = parse_bank)]
-    bank: Vec<BankFlag>,
+    #[arg(long, value_name = "DIR", requires = "scenes")]
+    bank: Vec<PathBuf>,
     /// Draw packs to measure with, in a temporary folder: the default without --scenes and --bank.
     #[arg(long, conflicts_with_all = ["scenes", "bank"])]
     synthetic: bool,
@@ -94,26 +92,22 @@ impl Bench {
     }
 
     /// The user's packs, or drawn ones.
-    fn packs(&self, folder: &Path) -> Result<crate::bench::Packs, BenchError> {
+    fn packs(&self, folder: &Path) -> Result<Packs, BenchError> {
         if self.scenes.is_empty() {
             let images = if self.quick { QUICK_SCENES } else { SCENES };
             eprintln!("drawing and packing {images} photographs …");
             let (scenes, bank) = synthetic_packs(folder, images, &goes_on)?;
             let name = "synthetic, drawn for this run".to_owned();
-            return Ok(crate::bench::Packs { name, scenes, bank });
+            return Ok(Packs { name, scenes, bank });
         }
-        let packs = Packs {
-            scenes: self.scenes.clone(),
-            bank: self.bank.clone(),
-            synthetic: Vec::new(),
-        };
-        let (scenes, bank) = packs.open()?;
-        let folders = self.scenes.iter().chain(self.bank.iter().map(|bank| &bank.folder));
-        let folders: Vec<String> = folders.map(|folder| folder.display().to_string()).collect();
-        Ok(crate::bench::Packs {
+        let scenes = self.scenes.iter().map(|folder| ScenePack::open(folder));
+        let banks = self.bank.iter().map(|folder| CutoutBank::open(folder));
+        let folders = self.scenes.iter().chain(&self.bank);
+        let folders: Vec<String> = folders.map(|path| path.display().to_string()).collect();
+        Ok(Packs {
             name: folders.join(", "),
-            scenes: scenes.into(),
-            bank: bank.into(),
+            scenes: ScenePack::join(scenes.collect::<Result<_, _>>()?)?.into(),
+            bank: CutoutBank::join(banks.collect::<Result<_, _>>()?)?.into(),
         })
     }
 }

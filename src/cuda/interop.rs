@@ -229,7 +229,10 @@ mod tests {
         assert_eq!(read(Some(address)), Ok(Some(RawStream(address as u64))));
         for wrong in [0, -2, i64::MIN] {
             let message = read(Some(wrong)).unwrap_err();
-            assert!(message.starts_with(&format!("stream {wrong}: ")), "{message}");
+            assert!(
+                message.starts_with(&format!("stream {wrong}: ")),
+                "{message}"
+            );
         }
     }
 

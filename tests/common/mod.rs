@@ -6,9 +6,9 @@
 #[cfg(all(feature = "dataset", feature = "pack"))]
 pub mod composed;
 #[cfg(feature = "cuda")]
-pub mod host_driver;
+pub mod delayed_driver;
 #[cfg(feature = "cuda")]
-mod host_memory;
+pub mod host_driver;
 pub mod packs;
 pub mod plans;
 

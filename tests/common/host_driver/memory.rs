@@ -95,8 +95,13 @@ impl Heap {
     /// # Errors
     /// Words, if it is not within one that is live.
     pub fn check(&self, address: usize, bytes: usize) -> Result<(), String> {
+        if bytes == 0 {
+            return Ok(());
+        }
         match self.block_of(address) {
-            None => Err(format!("{bytes} bytes at {address:#x}, which is no allocation")),
+            None => Err(format!(
+                "{bytes} bytes at {address:#x}, which is no allocation"
+            )),
             Some((start, _, true)) => Err(format!(
                 "{bytes} bytes at {address:#x}, in the freed allocation at {start:#x}"
             )),
@@ -117,7 +122,9 @@ impl Heap {
             let memory =
                 unsafe { std::slice::from_raw_parts(start as *const u8, block.layout.size()) };
             if let Some(at) = memory.iter().position(|&byte| byte != FREED) {
-                return Err(format!("the freed allocation at {start:#x} was written at {at}"));
+                return Err(format!(
+                    "the freed allocation at {start:#x} was written at {at}"
+                ));
             }
         }
         Ok(())

@@ -9,10 +9,31 @@ constexpr u32 STRIPS = COMPOSE_TILE_ROWS / STRIP_ROWS;
 constexpr u32 STRIP_COLUMNS = COMPOSE_TILE_WIDTH / WARP;
 constexpr u32 STRIP_QUADS = COMPOSE_TILE_WIDTH / 4;
 
+// A block's sample. It lies in shared memory, since registers are what limits how many warps fit.
+struct Sample {
+    const EncodedSample *encoded;
+    const EncodedLayer *layers;
+    const LayerPlace *places;
+    u64 scene;
+    u64 weights;
+
+    __device__ __forceinline__ void load(const BatchParameters &parameters, u32 number) {
+        const SampleEntry &entry = at_address<const SampleEntry>(parameters.directory)[number];
+        const SampleRegion &region = *at_address<const SampleRegion>(entry.region);
+        encoded = &region.sample;
+        layers = at_address<const EncodedLayer>(entry.region + region.layers);
+        places = at_address<const LayerPlace>(entry.region + region.layer_places);
+        scene = entry.scene;
+        weights = parameters.weights + entry.first_weight;
+    }
+};
+
 // A strip in shared memory: a word a pixel, red in the lowest byte. A pixel belongs to one lane from
 // the scene to the last layer.
 struct Strip {
     u32 *pixels;
+    // Room for the colour matrix at work, which every pixel needs and no lane has registers for.
+    i32 *matrix;
     // Its part of the canvas.
     Rect rect;
 
@@ -24,15 +45,20 @@ struct Strip {
 // Rule 6 where a matrix changes anything.
 struct ColourMatrix {
     bool identity;
-    i32 values[12];
+    const i32 *values;
 
-    // All lanes make it together.
-    __device__ __forceinline__ explicit ColourMatrix(const i32 *matrix) {
+    // All lanes bring it to the strip's shared memory together.
+    __device__ __forceinline__ ColourMatrix(const i32 *matrix, const Strip &strip) {
         const u32 lane = lane_of_thread();
-        identity = __all_sync(ALL_LANES, lane >= 12 || matrix[lane] == (lane % 5 == 0 ? 1024 : 0));
-        for (u32 value = 0; value < 12; ++value) {
-            values[value] = matrix[value];
+        const i32 value = lane < 12 ? matrix[lane] : 0;
+        identity = __all_sync(ALL_LANES, lane >= 12 || value == (lane % 5 == 0 ? 1024 : 0));
+        values = strip.matrix;
+        // No lane may still read the matrix before, or read this one too early.
+        __syncwarp();
+        if (lane < 12) {
+            strip.matrix[lane] = value;
         }
+        __syncwarp();
     }
 
     __device__ __forceinline__ u32 apply(u32 colour) const {
@@ -55,7 +81,7 @@ __device__ __forceinline__ void compose_scene(const EncodedSample &sample, u64 t
     if (!touches(inside, strip.rect)) {
         return;
     }
-    const ColourMatrix matrix(sample.color);
+    const ColourMatrix matrix(sample.color, strip);
     UprightColumns<3, STRIP_COLUMNS> scene(sample.sampling, texels, x, y0);
     for (i32 y = y0; y < y1; ++y) {
         scene.load();
@@ -76,7 +102,7 @@ __device__ __forceinline__ void compose_column(const EncodedLayer &layer, const 
                                                u64 weights, Columns columns, const Strip &strip,
                                                i32 x, i32 y0, i32 y1) {
     const bool within = rect.x0 <= x && x < rect.x1;
-    const ColourMatrix matrix(layer.color);
+    const ColourMatrix matrix(layer.color, strip);
     for (i32 y = y0; y < y1; ++y) {
         u32 a = 0;
         bool sampled = true;
@@ -126,19 +152,16 @@ __device__ __forceinline__ void compose_layer(const EncodedLayer &layer, const L
 }
 
 // All layers over the strip in plan order. Each lane looks whether one of 32 layers touches it.
-__device__ __forceinline__ void compose_layers(const SampleEntry &entry, const SampleRegion &region,
-                                               u64 weights, const Strip &strip) {
-    const EncodedLayer *layers = at_address<const EncodedLayer>(entry.region + region.layers);
-    const LayerPlace *places = at_address<const LayerPlace>(entry.region + region.layer_places);
-    const u32 count = region.sample.layer_count;
+__device__ __forceinline__ void compose_layers(const Sample &sample, const Strip &strip) {
+    const u32 count = sample.encoded->layer_count;
     for (u32 first = 0; first < count; first += WARP) {
         const u32 tested = first + lane_of_thread();
-        const bool touched = tested < count && touches(places[tested].rect, strip.rect);
+        const bool touched = tested < count && touches(sample.places[tested].rect, strip.rect);
         u32 listed = __ballot_sync(ALL_LANES, touched);
         while (listed != 0) {
             const u32 number = first + u32(__ffs(listed)) - 1;
             listed &= listed - 1;
-            compose_layer(layers[number], places[number], weights + entry.first_weight, strip);
+            compose_layer(sample.layers[number], sample.places[number], sample.weights, strip);
         }
     }
 }
@@ -251,12 +274,11 @@ __device__ __forceinline__ void load_table(const BatchParameters &parameters, u3
 // no other. Reads the scene's texels (3 bytes) and the layers' (4 bytes) about once a pixel, and a
 // byte of stored weight where there is a filter; writes each element of the image once, 4 pixels at
 // a time where the width is a multiple of 4.
-extern "C" __global__ void __launch_bounds__(256) compose(const BatchParameters parameters) {
+extern "C" __global__ void __launch_bounds__(256, 4) compose(const BatchParameters parameters) {
     __shared__ u32 table[3 * 256];
     __shared__ uint4 strips[STRIPS * STRIP_ROWS * STRIP_QUADS];
-
-    load_table(parameters, table);
-    __syncthreads();
+    __shared__ uint4 matrices[STRIPS * 3];
+    __shared__ Sample sample;
 
     const u32 width = parameters.canvas[0];
     const u32 height = parameters.canvas[1];
@@ -267,12 +289,11 @@ extern "C" __global__ void __launch_bounds__(256) compose(const BatchParameters 
     const i32 left = COMPOSE_TILE_WIDTH * (tile % tiles_across);
     const i32 top = COMPOSE_TILE_ROWS * (tile / tiles_across);
 
-    const SampleEntry &entry = at_address<const SampleEntry>(parameters.directory)[number];
-    const SampleRegion &region = *at_address<const SampleRegion>(entry.region);
-    const u32 plane = width * height;
-    const u64 address = parameters.image + u64(number) * 3 * plane * parameters.element_bytes;
-    const Image image = {address, parameters.element_bytes, plane, table};
-
+    load_table(parameters, table);
+    if (threadIdx.x == 0) {
+        sample.load(parameters, number);
+    }
+    __syncthreads();
     for (u32 part = warp_of_thread(); part < STRIPS; part += warps_of_block()) {
         const i32 y = top + i32(part * STRIP_ROWS);
         if (y >= i32(height)) {
@@ -281,10 +302,14 @@ extern "C" __global__ void __launch_bounds__(256) compose(const BatchParameters 
         uint4 *pixels = &strips[part * STRIP_ROWS * STRIP_QUADS];
         const Rect rect = {left, y, min(left + i32(COMPOSE_TILE_WIDTH), i32(width)),
                            min(y + i32(STRIP_ROWS), i32(height))};
-        const Strip strip = {reinterpret_cast<u32 *>(pixels), rect};
-        compose_scene(region.sample, entry.scene, parameters.pad, strip);
-        compose_layers(entry, region, parameters.weights, strip);
+        const Strip strip = {reinterpret_cast<u32 *>(pixels),
+                             reinterpret_cast<i32 *>(&matrices[part * 3]), rect};
+        compose_scene(*sample.encoded, sample.scene, parameters.pad, strip);
+        compose_layers(sample, strip);
         __syncwarp();
+        const u32 plane = width * height;
+        const u64 before = u64(number) * 3 * plane * parameters.element_bytes;
+        const Image image = {parameters.image + before, parameters.element_bytes, plane, table};
         store_strip(strip, image, width, parameters.interleaved);
     }
 }

@@ -31,9 +31,6 @@ constexpr u32 WEIGHT_HARD = 0;
 constexpr u32 WEIGHT_SOFT = 1;
 constexpr u32 WEIGHT_FILTERED = 2;
 
-// Rule 9 allows no filter of a larger radius.
-constexpr u32 MOST_RADIUS = 30;
-
 struct Rect {
     i32 x0;
     i32 y0;

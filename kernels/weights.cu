@@ -104,6 +104,8 @@ extern "C" __global__ void __launch_bounds__(256) cover(const BatchParameters pa
     }
 }
 
+// Rule 9 allows no filter of a larger radius.
+constexpr u32 MOST_RADIUS = 30;
 // The widest window of a tile of `blur`: its pixels and the filter's radius on all sides.
 constexpr u32 WINDOW_ROWS = BLUR_TILE_ROWS + 2 * MOST_RADIUS;
 // Words of a window row, which begins at any bit of the first one.

@@ -8,135 +8,20 @@
 
 mod common;
 
-use std::num::NonZero;
-use std::sync::Arc;
-
 use common::equal::difference;
 use common::gpus;
-use common::host_driver::{HostDriver, Order, Settings, kernels};
-use common::packs::{write_bank, write_distinct_bank, write_scenes};
+use common::host_driver::kernels;
+use common::loaders::{
+    Packs, SCENES, cache, caches, expect_all, expect_step, host, open, options, packs, sampler,
+};
+use common::packs::{write_distinct_bank, write_scenes};
 use common::{ChaCha8Rng, SeedableRng};
-use pastebank::bank::{CutoutBank, ScenePack};
 use pastebank::compose::{Batch, ElementType, Layout, MaskOutput, OutputSpec};
 use pastebank::cuda::driver::DriverError;
 use pastebank::cuda::memory::Gpu;
-use pastebank::cuda::{Cuda, CudaBatch, CudaLoader, CudaOptions};
+use pastebank::cuda::{Cuda, CudaLoader, CudaOptions};
 use pastebank::loader::{LoadedBatch, Loader, LoaderError, LoaderOptions, LoaderState, Tail};
-use pastebank::sampler::{RecipeSettings, Sampler, Weights};
-
-const SCENES: usize = 23;
-const CANVAS: [u32; 2] = [61, 47];
-
-/// Packs in a folder of their own, which goes with them.
-struct Packs {
-    _folder: tempfile::TempDir,
-    scenes: Arc<ScenePack>,
-    bank: Arc<CutoutBank>,
-}
-
-fn open(folder: tempfile::TempDir) -> Packs {
-    let path = |name: &str| folder.path().join(name);
-    Packs {
-        scenes: Arc::new(ScenePack::open(&path("scenes")).unwrap()),
-        bank: Arc::new(CutoutBank::open(&path("bank")).unwrap()),
-        _folder: folder,
-    }
-}
-
-/// Scenes of which some are JPEG files, and small cutouts.
-fn packs(seed: u64) -> Packs {
-    let folder = tempfile::tempdir().unwrap();
-    let mut draw = ChaCha8Rng::seed_from_u64(seed);
-    write_scenes(&folder.path().join("scenes"), &mut draw, SCENES, 1);
-    write_bank(&folder.path().join("bank"), &mut draw, 40, 2);
-    open(folder)
-}
-
-fn sampler(packs: &Packs) -> Sampler {
-    let recipe = Arc::new(RecipeSettings::xpaste());
-    let (scenes, bank) = (packs.scenes.clone(), packs.bank.clone());
-    Sampler::new(scenes, bank, recipe, CANVAS, 7).unwrap()
-}
-
-fn options(batch_size: usize, threads: usize) -> LoaderOptions {
-    LoaderOptions {
-        batch_size,
-        epochs: Some(2),
-        threads: NonZero::new(threads),
-        ..LoaderOptions::default()
-    }
-}
-
-fn cache(bytes: u64) -> CudaOptions {
-    CudaOptions {
-        cache_bytes: Some(bytes),
-        ..CudaOptions::default()
-    }
-}
-
-/// No cache, one that evicts all the time, one for a part, one for all, and the whole bank.
-fn caches() -> [CudaOptions; 5] {
-    let resident = CudaOptions {
-        resident: true,
-        ..CudaOptions::default()
-    };
-    [
-        cache(0),
-        cache(6 << 10),
-        cache(48 << 10),
-        cache(4 << 20),
-        resident,
-    ]
-}
-
-/// Fails at the first difference between a batch on the device and one on the host.
-fn expect_equal(found: &CudaBatch, expected: &Batch, what: &str) {
-    let mut batch = Batch::new(*expected.spec());
-    found.download(&mut batch).unwrap();
-    assert_eq!(difference(&batch, expected), None, "{what}");
-}
-
-fn expect_step(found: &LoadedBatch<Cuda>, expected: &LoadedBatch, what: &str) {
-    assert_eq!(found.step(), expected.step(), "{what}");
-    assert_eq!(found.epoch(), expected.epoch(), "{what}");
-    assert!(found.indices().eq(expected.indices()), "{what}");
-    assert_eq!(found.padding(), expected.padding(), "{what}");
-    let what = format!("{what}: step {}", expected.step());
-    expect_equal(found, expected, &what);
-    match (found.twins(), expected.twins()) {
-        (Some(found), Some(expected)) => expect_equal(found, expected, &format!("{what}, twins")),
-        (None, None) => {}
-        _ => panic!("{what}: twins on one side only"),
-    }
-}
-
-/// Holds all that is left of both loaders against each other; returns how many batches.
-fn expect_all(mut found: CudaLoader, mut expected: Loader, what: &str) -> usize {
-    let mut compared = 0;
-    for expected in expected.by_ref() {
-        let expected = expected.unwrap();
-        expect_step(&found.next().unwrap().unwrap(), &expected, what);
-        compared += 1;
-    }
-    assert!(found.next().is_none(), "{what}");
-    assert_eq!(found.state(), expected.state(), "{what}");
-    let (found, expected) = (found.statistics(), expected.statistics());
-    assert_eq!(found.batches, expected.batches, "{what}");
-    assert_eq!(found.samples, expected.samples, "{what}");
-    assert_eq!(found.replaced, expected.replaced, "{what}");
-    compared
-}
-
-/// A device on the host, of its own.
-fn host(seed: u64) -> (Arc<HostDriver>, Gpu) {
-    let settings = Settings {
-        order: Order::Shuffled(seed),
-        ..Settings::default()
-    };
-    let driver = Arc::new(HostDriver::new(settings));
-    let gpu = Gpu::new(driver.clone());
-    (driver, gpu)
-}
+use pastebank::sampler::Weights;
 
 #[test]
 fn batches_are_those_of_the_cpu_for_any_cache_and_ring() {
@@ -308,7 +193,10 @@ fn a_whole_bank_goes_through_a_small_window() {
     driver.limit_device(20_000_000);
     let error = CudaLoader::on_gpu(gpu, sampler(&packs), options, cuda).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("bytes of a resident bank on the host as a device: 20000000 of"), "{text}");
+    assert!(
+        text.contains("bytes of a resident bank on the host as a device: 20000000 of"),
+        "{text}"
+    );
     assert!(text.contains("use the cutout cache instead"), "{text}");
     driver.assert_nothing_left();
 }
@@ -335,7 +223,10 @@ fn figures_say_what_crossed_the_link() {
         statistics.device.unwrap()
     };
     let [none, tiny, _, large, resident] = caches().map(run);
-    assert_eq!((none.cache_hits, none.cache_misses, none.resident_bytes), (0, 0, 0));
+    assert_eq!(
+        (none.cache_hits, none.cache_misses, none.resident_bytes),
+        (0, 0, 0)
+    );
     assert!(tiny.cache_misses > tiny.cache_hits && tiny.resident_bytes <= 6 << 10);
     // 40 cutouts of a few levels each: nearly all is there after an epoch.
     assert!(large.hit_rate() > 0.8, "{large:?}");
@@ -487,7 +378,10 @@ fn a_call_that_fails_ends_the_run_and_leaves_nothing_behind() {
             let text = error.to_string();
             match error {
                 LoaderError::Batch { step, .. } => {
-                    assert!(text.starts_with(&format!("the batch of step {step}, ")), "{text}");
+                    assert!(
+                        text.starts_with(&format!("the batch of step {step}, ")),
+                        "{text}"
+                    );
                     assert!(step >= count as u64, "{text} after {count} batches");
                 }
                 LoaderError::Target { .. } => assert_eq!(count, 0),
@@ -516,14 +410,23 @@ fn memory_that_runs_out_anywhere_is_named() {
         drop(gpu);
         driver.assert_nothing_left();
         let text = error.map(|error| error.to_string());
-        if let Some((_, what)) = text.as_deref().and_then(|text| text.split_once(" bytes of ")) {
+        if let Some((_, what)) = text
+            .as_deref()
+            .and_then(|text| text.split_once(" bytes of "))
+        {
             named.extend(what.split(" on ").next().map(str::to_owned));
         }
         if driver.calls() < call {
             break;
         }
     }
-    for what in ["an arena", "images", "masks", "boxes and labels", "scratch memory"] {
+    for what in [
+        "an arena",
+        "images",
+        "masks",
+        "boxes and labels",
+        "scratch memory",
+    ] {
         assert!(named.contains(what), "{what} is not in {named:?}");
     }
     println!("out of memory for {named:?}");

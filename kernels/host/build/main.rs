@@ -156,7 +156,12 @@ fn table_file(layout: &Path, kernels: &[String]) -> String {
     text += "};\n";
     let header = fs::read_to_string(layout).unwrap_or_default();
     if !header.is_empty() {
-        writeln!(text, "#include <stddef.h>\n#include \"{}\"", layout.display()).unwrap();
+        writeln!(
+            text,
+            "#include <stddef.h>\n#include \"{}\"",
+            layout.display()
+        )
+        .unwrap();
     }
     let entries = scan::layout(&header);
     text += "extern const shim::LayoutEntry shim_layout[];\n\

@@ -9,9 +9,9 @@ pub mod equal;
 #[cfg(feature = "cuda")]
 pub mod gpus;
 #[cfg(feature = "cuda")]
-pub mod host_driver;
+pub mod delayed_driver;
 #[cfg(feature = "cuda")]
-mod host_memory;
+pub mod host_driver;
 pub mod packs;
 pub mod plans;
 

@@ -12,7 +12,8 @@ use common::equal::difference;
 use common::gpus;
 use common::host_driver::kernels;
 use common::loaders::{
-    Packs, SCENES, cache, caches, expect_all, expect_step, host, open, options, packs, sampler,
+    CANVAS, Packs, SCENES, cache, caches, expect_all, expect_step, host, open, options, packs,
+    sampler,
 };
 use common::packs::{write_distinct_bank, write_scenes};
 use common::{ChaCha8Rng, SeedableRng};
@@ -105,7 +106,7 @@ fn arenas_that_are_too_small_grow_and_nothing_else_changes() {
     let packs = packs(4);
     for (number, cache) in caches().into_iter().enumerate() {
         let cuda = CudaOptions {
-            arena_bytes: Some([1, 4096, 100_000][number % 3]),
+            arena_bytes: Some([1, 4096, 20_000][number % 3]),
             ..cache
         };
         let options = LoaderOptions {
@@ -216,6 +217,9 @@ fn figures_say_what_crossed_the_link() {
         let mut loader = CudaLoader::on_gpu(gpu, sampler(&packs), options, cuda).unwrap();
         assert_eq!(loader.by_ref().map(Result::unwrap).count(), 30);
         let statistics = loader.statistics();
+        assert_eq!((statistics.batches, statistics.samples), (30, 120));
+        let images = 120 * 3 * u64::from(CANVAS[0] * CANVAS[1]);
+        assert_eq!(statistics.bytes, images);
         let line = statistics.to_string();
         assert!(line.contains(" MB an image, "), "{line}");
         drop(loader);
@@ -339,10 +343,16 @@ fn run_to_failure(
 }
 
 fn failing() -> LoaderOptions {
+    // Three batches of two samples each.
     LoaderOptions {
         epochs: Some(1),
+        world_size: 3,
         twins: true,
-        ..options(5, 1)
+        output: OutputSpec {
+            element: ElementType::F16,
+            ..OutputSpec::default()
+        },
+        ..options(2, 1)
     }
 }
 
@@ -402,37 +412,41 @@ fn memory_that_runs_out_anywhere_is_named() {
     let expected = expected_batches(&packs);
     let mut named = std::collections::BTreeSet::new();
     // Every call, so that every allocation is among them.
-    for call in 1.. {
-        let (driver, gpu) = host(call);
-        driver.fail_at(call, DriverError::OUT_OF_MEMORY, false);
-        let cuda = [cache(20 << 10), caches()[4]][call as usize % 2];
-        let (_, error) = run_to_failure(&gpu, &packs, cuda, &expected);
-        drop(gpu);
-        driver.assert_nothing_left();
-        let text = error.map(|error| error.to_string());
-        if let Some((_, what)) = text
-            .as_deref()
-            .and_then(|text| text.split_once(" bytes of "))
-        {
-            named.extend(what.split(" on ").next().map(str::to_owned));
-        }
-        if driver.calls() < call {
-            break;
+    for cuda in [cache(20 << 10), caches()[4]] {
+        for call in 1.. {
+            let (driver, gpu) = host(call);
+            driver.fail_at(call, DriverError::OUT_OF_MEMORY, false);
+            let (_, error) = run_to_failure(&gpu, &packs, cuda, &expected);
+            drop(gpu);
+            driver.assert_nothing_left();
+            let text = error.map_or_else(String::new, |error| error.to_string());
+            if let Some((_, what)) = text.split_once(" bytes of ") {
+                named.extend(what.split(" on ").next().map(str::to_owned));
+            }
+            // The steady state allocates nothing any more.
+            if driver.calls() < call || call > 250 {
+                break;
+            }
         }
     }
     for what in [
+        "a resident bank",
         "an arena",
-        "images",
-        "masks",
         "boxes and labels",
+        "images",
+        "instance counts",
+        "masks",
         "scratch memory",
+        "the cutout cache",
+        "the look-up table",
+        "uploading a bank",
     ] {
         assert!(named.contains(what), "{what} is not in {named:?}");
     }
     println!("out of memory for {named:?}");
     // A device that is just too small.
     let mut ends = [0, 0];
-    for bytes in (0..2_000_000).step_by(40_000) {
+    for bytes in (0..6_000_000).step_by(120_000) {
         let (driver, gpu) = host(bytes);
         driver.limit_device(bytes);
         let (_, error) = run_to_failure(&gpu, &packs, cache(1 << 20), &expected);

@@ -26,7 +26,7 @@ use pastebank::sampler::Weights;
 /// Another order for each seed; more of them by `PASTEBANK_ORDERS`.
 fn seeds() -> u64 {
     let more = std::env::var("PASTEBANK_ORDERS").ok();
-    more.and_then(|text| text.parse().ok()).unwrap_or(60)
+    more.and_then(|text| text.parse().ok()).unwrap_or(24)
 }
 
 fn delayed(seed: u64) -> (Arc<DelayedDriver>, Gpu) {

@@ -5,11 +5,11 @@
 
 #[cfg(all(feature = "dataset", feature = "pack"))]
 pub mod composed;
+#[cfg(feature = "cuda")]
+pub mod delayed_driver;
 pub mod equal;
 #[cfg(feature = "cuda")]
 pub mod gpus;
-#[cfg(feature = "cuda")]
-pub mod delayed_driver;
 #[cfg(feature = "cuda")]
 pub mod host_driver;
 pub mod packs;

@@ -103,10 +103,9 @@ impl HostDriver {
 
     /// As [`HostDriver::new`], but freed memory is kept.
     pub fn keeping_freed(settings: Settings) -> HostDriver {
-        HostDriver {
-            keeps_freed: true,
-            ..HostDriver::new(settings)
-        }
+        let mut driver = HostDriver::new(settings);
+        driver.keeps_freed = true;
+        driver
     }
 
     /// How many calls that can fail there were.

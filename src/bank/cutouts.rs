@@ -299,6 +299,13 @@ impl CutoutBank {
         &self.shards
     }
 
+    /// Bytes of all mip chains.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn pixel_bytes(&self) -> u64 {
+        let shards = self.shards.iter();
+        shards.map(|shard| shard.pixels.len() as u64).sum()
+    }
+
     /// Asks for one mip level of a cutout to be read soon.
     pub(crate) fn read_ahead(&self, index: usize, level: usize) {
         if let Some((shard, row)) = locate(&self.first_rows, index) {

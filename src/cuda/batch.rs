@@ -15,7 +15,7 @@ use super::driver::RawStream;
 use super::error::CudaError;
 use super::interop::release_stream;
 use super::layout::BatchParameters;
-use super::memory::{DeviceMemory, Event, Gpu, PinnedMemory};
+use super::memory::{DeviceMemory, Event, Gpu, PinnedMemory, Stream};
 use super::prepare::Launches;
 use crate::compose::batch::words_of;
 use crate::compose::{Batch, ComposeError, OutputSpec};
@@ -220,19 +220,24 @@ impl CudaBatch {
     pub(crate) fn begin(&mut self, arena_bytes: usize) -> Result<Arc<Arena>, CudaError> {
         self.image_ids.clear();
         self.copied.synchronize()?;
-        let fits = |arena: &Arena| arena.capacity() >= arena_bytes;
-        let kept = self.arena.take().filter(|arena| fits(arena));
-        let arena = match kept.map(Arc::try_unwrap) {
+        let fits = |arena: &Arc<Arena>| arena.capacity() >= arena_bytes;
+        if !self.arena.as_ref().is_some_and(fits) {
+            // The kernels of the round before may still read the old one.
+            self.ready.synchronize()?;
+            self.arena = None;
+        }
+        let arena = match self.arena.take().map(Arc::try_unwrap) {
             Some(Ok(mut arena)) => {
                 arena.reset();
                 arena
             }
-            // Too small, or still in the hands of a thread that was given up: a new one, once the
-            // kernels that read the old one are done.
-            _ => {
+            // In the hands of a thread that was given up: it is freed there.
+            Some(Err(shared)) => {
+                self.arena = Some(shared);
                 self.ready.synchronize()?;
                 Arena::new(&self.gpu, arena_bytes)?
             }
+            None => Arena::new(&self.gpu, arena_bytes)?,
         };
         Ok(Arc::clone(self.arena.insert(Arc::new(arena))))
     }
@@ -313,23 +318,25 @@ impl CudaBatch {
         consumed.iter().try_for_each(Event::synchronize)
     }
 
-    /// The events that the kernels have to wait for before they write the outputs.
-    pub(super) fn take_consumed(&mut self) -> Result<&[Event], CudaError> {
+    /// Makes a stream wait until no consumer reads the outputs any more. Until that has worked out,
+    /// the consumers are remembered.
+    pub(super) fn hold_up_for_consumers(&mut self, stream: &Stream) -> Result<(), CudaError> {
         if let Some(error) = self.lost.take() {
             return Err(error);
         }
-        let count = std::mem::take(&mut self.consumed_count);
-        Ok(&self.consumed[..count])
+        let consumed = &self.consumed[..self.consumed_count];
+        consumed.iter().try_for_each(|event| stream.wait(event))?;
+        self.consumed_count = 0;
+        Ok(())
     }
 
-    /// The training loop has dropped the batch: marks how far its streams have come. A failure is
-    /// told when the batch is composed into again.
+    /// The training loop has dropped the batch: marks how far its streams have come, besides what is
+    /// marked since the last launch. A failure is told when the batch is composed into again.
     pub(crate) fn let_go(&mut self) {
         let streams = self
             .consumers
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner);
-        self.consumed_count = 0;
         for &stream in streams.iter() {
             if self.consumed.len() == self.consumed_count {
                 match self.gpu.event(false) {
@@ -353,9 +360,11 @@ impl Drop for CudaBatch {
     fn drop(&mut self) {
         self.let_go();
         // Freed memory must not be in use. What fails here failed before, and was told then.
-        self.lost = None;
         let _ = self.copied.synchronize();
-        let _ = self.wait_until_unused();
+        let _ = self.ready.synchronize();
+        for event in &self.consumed[..self.consumed_count] {
+            let _ = event.synchronize();
+        }
     }
 }
 

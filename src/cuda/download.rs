@@ -17,6 +17,14 @@ pub(crate) struct Downloader {
     staging: Option<PinnedMemory>,
 }
 
+impl Drop for Downloader {
+    fn drop(&mut self) {
+        // Of a download that failed a copy may still be under way. What fails here failed before.
+        let _ = self.done.record(self.stream.raw());
+        let _ = self.done.synchronize();
+    }
+}
+
 /// The arrays of all instances, on the host.
 struct Instances {
     boxes: Vec<[f32; 4]>,
@@ -54,7 +62,8 @@ impl Downloader {
             });
         }
         batch.begin(from.canvas(), from.len())?;
-        from.wait_on(self.stream.raw())?;
+        // Not as a consumer: all copies are done when this returns, and the stream may go.
+        from.ready.hold_up(self.stream.raw())?;
         let first = from.first_instances()?.to_vec();
         let count = first[from.len()] as usize;
         let instances = self.instances(from, count)?;

@@ -197,9 +197,7 @@ impl Engine {
     pub(super) fn run(&self, batch: &mut CudaBatch) -> Result<(), CudaError> {
         let (compute, side) = (self.compute.raw(), self.side.raw());
         self.compute.wait(&batch.copied)?;
-        for event in batch.take_consumed()? {
-            self.compute.wait(event)?;
-        }
+        batch.hold_up_for_consumers(&self.compute)?;
         let launches = &batch.launches;
         for (parameters, blocks) in &launches.mips {
             self.kernel(compute, Kernel::Mip, *blocks, THREADS, parameters)?;

@@ -19,11 +19,14 @@ pub mod interop;
 mod kernels;
 pub mod layout;
 mod library;
+mod loader;
 pub mod memory;
 pub mod pool;
 mod prepare;
+mod resident;
 
 pub use backend::CudaBackend;
 pub use batch::CudaBatch;
 pub use device::{CudaDevice, device_count};
 pub use error::CudaError;
+pub use loader::{Cuda, CudaLoader, CudaOptions};

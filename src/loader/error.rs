@@ -39,6 +39,23 @@ pub enum LoaderError {
         /// Why.
         source: ComposeError,
     },
+    /// A batch could not be composed as a whole: for want of memory, or because the device failed.
+    /// Devices tell some failures late: an earlier batch may have met it.
+    #[error("the batch of step {step}, epoch {epoch}: {source}")]
+    Batch {
+        /// The batch's number over all epochs, from 0.
+        step: u64,
+        /// The epoch, from 0.
+        epoch: u64,
+        /// Why.
+        source: ComposeError,
+    },
+    /// The place to compose in cannot be used.
+    #[error("cannot start to compose: {source}")]
+    Target {
+        /// Why.
+        source: ComposeError,
+    },
     /// Redraw after redraw met a picture that cannot be decoded.
     #[error(
         "sample {index} of epoch {epoch}: {attempts} scenes drawn one after another cannot be \

@@ -4,23 +4,25 @@ use std::ops::Deref;
 
 use crossbeam::channel::Sender;
 
+use super::cpu::Cpu;
 use super::ring::Slot;
 use super::steps::{Cursor, Place};
-use crate::compose::Batch;
+use super::target::Target;
 
 /// A batch, with the step it belongs to.
 ///
+/// It can be used as the batch itself: a [`Batch`](crate::compose::Batch), or one in device memory.
 /// Its memory goes back to the loader when it is dropped. A training loop may hold several at a
 /// time; each costs the memory of one.
 #[derive(Debug)]
-pub struct LoadedBatch {
+pub struct LoadedBatch<T: Target = Cpu> {
     /// Taken when the batch is dropped.
-    pub(super) slot: Option<Slot>,
+    pub(super) slot: Option<Slot<T>>,
     pub(super) cursor: Cursor,
-    pub(super) give_back: Sender<Slot>,
+    pub(super) give_back: Sender<Slot<T>>,
 }
 
-impl LoadedBatch {
+impl<T: Target> LoadedBatch<T> {
     /// The batch's number over all epochs, from 0.
     pub fn step(&self) -> u64 {
         self.cursor.step
@@ -47,8 +49,8 @@ impl LoadedBatch {
 
     /// The same samples without layers: the same scenes at the same places. `None` unless
     /// [`LoaderOptions::twins`](super::LoaderOptions::twins) was set.
-    pub fn twins(&self) -> Option<&Batch> {
-        self.slot.as_ref()?.twins.as_ref()
+    pub fn twins(&self) -> Option<&T::Batch> {
+        self.slot.as_ref()?.twins.as_ref().map(T::batch)
     }
 
     fn places(&self) -> &[Place] {
@@ -56,20 +58,21 @@ impl LoadedBatch {
     }
 }
 
-impl Deref for LoadedBatch {
-    type Target = Batch;
+impl<T: Target> Deref for LoadedBatch<T> {
+    type Target = T::Batch;
 
-    fn deref(&self) -> &Batch {
+    fn deref(&self) -> &T::Batch {
         match &self.slot {
-            Some(slot) => &slot.batch,
+            Some(slot) => T::batch(&slot.batch),
             None => unreachable!("the slot leaves when the batch is dropped"),
         }
     }
 }
 
-impl Drop for LoadedBatch {
+impl<T: Target> Drop for LoadedBatch<T> {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
+        if let Some(mut slot) = self.slot.take() {
+            slot.memories_mut().for_each(T::let_go);
             // Full or gone: the memory goes back to the system.
             let _ = self.give_back.try_send(slot);
         }

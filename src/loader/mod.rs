@@ -11,15 +11,20 @@
 //! `steps` says which samples make which batch; the ring sends them out one by one and puts
 //! batches together again in order; a [`LoaderState`] is where the next step begins.
 //! Nothing of a sample depends on which thread composes it, or when.
+//!
+//! A [`Target`] is where samples are composed: by the worker threads themselves ([`Cpu`]), or by a
+//! GPU, for which they gather what it lacks. Steps, order, state and statistics are the same.
 
+mod cpu;
 mod error;
 mod loaded;
 mod options;
 mod resident;
 mod ring;
 mod state;
-mod statistics;
+pub(crate) mod statistics;
 mod steps;
+pub(crate) mod target;
 mod worker;
 
 use std::sync::Arc;
@@ -29,16 +34,17 @@ use std::time::Instant;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
-use crate::compose::{Batch, MaskOutput};
 use crate::sampler::{MOST_ATTEMPTS, Sampler, Weights};
+pub use cpu::Cpu;
 pub use error::LoaderError;
 pub use loaded::LoadedBatch;
 pub use options::LoaderOptions;
-use ring::{Landed, Ring, Slot};
+use ring::{Halt, Landed, Measured, Ring, Slot, batch_failed};
 pub use state::LoaderState;
-pub use statistics::{Bottleneck, Replaced, StageTimes, Statistics};
+pub use statistics::{Bottleneck, DeviceFigures, Replaced, StageTimes, Statistics};
 pub use steps::Tail;
 use steps::{Cursor, Place, Steps};
+pub use target::Target;
 use worker::{Done, Failure, Job, Shared};
 
 /// Streams composed batches.
@@ -75,27 +81,37 @@ use worker::{Done, Failure, Job, Shared};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Loader {
+pub struct Loader<T: Target = Cpu> {
     sampler: Arc<Sampler>,
     steps: Steps,
-    shared: Arc<Shared>,
-    /// Taken when the loader is dropped: without it the threads find no more jobs.
-    ring: Option<Ring>,
-    threads: Vec<JoinHandle<()>>,
-    give_back: Sender<Slot>,
+    target: T,
+    /// Gone when the run has ended, by its end or an error.
+    running: Option<Running<T>>,
+    give_back: Sender<Slot<T>>,
     /// Where the next batch to be handed over begins; `None` after the last one.
     next: Option<Cursor>,
     /// Where the next batch to be sent out begins.
     unsent: Option<Cursor>,
     /// Where the run stands once there is no next batch.
     last: Cursor,
-    /// When the run ended, by its end or an error.
+    /// When the run ended.
     ended: Option<Instant>,
     most_replaced: f64,
     /// Composed and drawn again by all that went before this loader.
     before: (u64, u64),
+    measured: Measured,
     statistics: Statistics,
     started: Instant,
+}
+
+/// The ring and the threads. The threads end when it is dropped, each after the sample that it is
+/// at.
+#[derive(Debug)]
+struct Running<T: Target> {
+    shared: Arc<Shared<T>>,
+    /// Taken when this is dropped: without it the threads find no more jobs.
+    ring: Option<Ring<T>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Loader {
@@ -105,7 +121,9 @@ impl Loader {
     /// [`LoaderError::Option`] for an option that is of no use, [`LoaderError::Thread`] if the
     /// system has no more threads.
     pub fn new(sampler: Sampler, options: LoaderOptions) -> Result<Loader, LoaderError> {
-        Loader::start(sampler, &options, None)
+        options.check()?;
+        let target = Cpu::new(options.output, sampler.ground().canvas);
+        Loader::start(target, sampler, &options, None)
     }
 
     /// A loader that goes on from a saved state, with the very samples that would have come next.
@@ -122,32 +140,31 @@ impl Loader {
         options: LoaderOptions,
         state: &LoaderState,
     ) -> Result<Loader, LoaderError> {
-        state.check(&sampler, &options.steps(&sampler))?;
-        sampler.set_weights(state.weights(sampler.weights()))?;
-        Loader::start(sampler, &options, Some(state))
+        state.prepare(&mut sampler, &options)?;
+        options.check()?;
+        let target = Cpu::new(options.output, sampler.ground().canvas);
+        Loader::start(target, sampler, &options, Some(state))
     }
+}
 
-    fn start(
+impl<T: Target> Loader<T> {
+    /// A loader whose options are checked, and to which the state belongs.
+    pub(crate) fn start(
+        target: T,
         sampler: Sampler,
         options: &LoaderOptions,
         state: Option<&LoaderState>,
-    ) -> Result<Loader, LoaderError> {
-        options.check()?;
+    ) -> Result<Loader<T>, LoaderError> {
         let steps = options.steps(&sampler);
         check_steps(&steps)?;
-        // Room for every sample that can be out: no thread ever waits to give one back.
-        let room = options.prefetch * options.batch_size;
-        let (jobs, job_queue) = bounded(room);
-        let (done_sender, done) = bounded(room);
         let (give_back, returned) = bounded(options.prefetch + RETURNED_AT_ONCE);
-        let threads = options.thread_count();
         let start = state.map_or(Cursor::default(), |state| state.cursor);
+        let shared = Arc::new(Shared::new(&target, &sampler, options));
         let mut loader = Loader {
-            shared: Arc::new(Shared::new(&sampler, options)),
+            running: Some(Running::start(shared, returned, options)?),
+            target,
             sampler: Arc::new(sampler),
             steps,
-            ring: Some(Ring::new((jobs, done), returned, options)),
-            threads: Vec::with_capacity(threads),
             give_back,
             next: steps.settle(start),
             unsent: steps.settle(start),
@@ -155,31 +172,15 @@ impl Loader {
             ended: None,
             most_replaced: options.most_replaced,
             before: state.map_or((0, 0), |state| (state.composed, state.replaced)),
+            measured: Measured::default(),
             statistics: Statistics {
-                threads,
+                threads: options.thread_count(),
                 ..Statistics::default()
             },
             started: Instant::now(),
         };
-        loader.start_threads(&job_queue, &done_sender)?;
-        loader.fill()?;
+        loader.fill(true)?;
         Ok(loader)
-    }
-
-    fn start_threads(
-        &mut self,
-        jobs: &Receiver<Job>,
-        done: &Sender<Done>,
-    ) -> Result<(), LoaderError> {
-        for number in 0..self.statistics.threads {
-            let (shared, jobs, done) = (Arc::clone(&self.shared), jobs.clone(), done.clone());
-            let thread = std::thread::Builder::new()
-                .name(format!("pastebank-{number}"))
-                .spawn(move || worker::run(&shared, &jobs, &done))
-                .map_err(|source| LoaderError::Thread { source })?;
-            self.threads.push(thread);
-        }
-        Ok(())
     }
 
     /// Where the run stands after the last batch that was handed over.
@@ -197,11 +198,15 @@ impl Loader {
         let mut statistics = self.statistics.clone();
         let now = self.ended.unwrap_or_else(Instant::now);
         statistics.elapsed = now.duration_since(self.started);
-        if let Some(ring) = &self.ring {
-            statistics.wait_for_batch = ring.measured.wait_for_batch;
-            statistics.wait_for_work = ring.measured.wait_for_work;
-            statistics.assemble = ring.measured.assemble;
-        }
+        let ring = self.running.as_ref().and_then(|run| run.ring.as_ref());
+        let measured = ring.map_or(self.measured, |ring| ring.measured);
+        statistics.wait_for_batch = measured.wait_for_batch;
+        statistics.wait_for_work = measured.wait_for_work;
+        statistics.assemble = measured.assemble;
+        statistics.device = self.target.figures().map(|figures| DeviceFigures {
+            wait_for_slot: measured.wait_for_slot,
+            ..figures
+        });
         statistics
     }
 
@@ -228,35 +233,64 @@ impl Loader {
         if self.ended.is_some() {
             return Ok(None);
         }
-        self.shared.is_cancelled.store(true, Ordering::Relaxed);
-        if let Some(ring) = &mut self.ring {
-            ring.recall()?;
-        }
-        self.shared.is_cancelled.store(false, Ordering::Relaxed);
+        self.recall(true)?;
         self.unsent = self.next;
         // Should it fail, the next batch says so.
-        let _ = self.fill();
+        let _ = self.fill(false);
         Ok(self.next.map(|cursor| cursor.step))
     }
 
+    /// Takes back what is out; what is finished only if `with_finished`.
+    fn recall(&mut self, with_finished: bool) -> Result<(), LoaderError> {
+        let Some((shared, ring)) = self.running.as_mut().and_then(Running::parts) else {
+            return Ok(());
+        };
+        shared.is_cancelled.store(true, Ordering::Relaxed);
+        let recalled = ring.recall(&mut self.target, with_finished);
+        shared.is_cancelled.store(false, Ordering::Relaxed);
+        if let Some(cursor) = recalled? {
+            self.unsent = Some(cursor);
+        }
+        Ok(())
+    }
+
     /// Sends out as many batches as there is room for.
-    fn fill(&mut self) -> Result<(), LoaderError> {
-        while let (Some(cursor), Some(ring)) = (self.unsent, &mut self.ring) {
-            if self.ended.is_some() || !ring.has_room() {
+    fn fill(&mut self, may_wait: bool) -> Result<(), LoaderError> {
+        let Some((_, ring)) = self.running.as_mut().and_then(Running::parts) else {
+            return Ok(());
+        };
+        while let Some(cursor) = self.unsent {
+            let slot = ring.take_slot(&mut self.target, may_wait);
+            let slot = slot.map_err(|source| batch_failed(cursor, source))?;
+            let Some(slot) = slot else {
                 break;
-            }
-            ring.send(cursor, &self.steps, &self.sampler)?;
+            };
+            ring.send(slot, cursor, &self.steps, &self.sampler, &mut self.target)?;
             self.unsent = self.steps.settle(self.steps.after(cursor));
         }
         Ok(())
     }
 
-    fn advance(&mut self) -> Result<Option<LoadedBatch>, LoaderError> {
-        self.fill()?;
-        let Some(ring) = &mut self.ring else {
-            return Ok(None);
-        };
-        let Some(landed) = ring.land()? else {
+    /// The next step, composed.
+    fn land(&mut self) -> Result<Option<Landed<T>>, LoaderError> {
+        loop {
+            self.fill(true)?;
+            let Some((_, ring)) = self.running.as_mut().and_then(Running::parts) else {
+                return Ok(None);
+            };
+            match ring.land(&mut self.target) {
+                Ok(landed) => return Ok(landed),
+                Err(Halt::Error(error)) => return Err(error),
+                Err(Halt::TooSmall) => {
+                    ring.grow(&mut self.target)?;
+                    self.recall(false)?;
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self) -> Result<Option<LoadedBatch<T>>, LoaderError> {
+        let Some(landed) = self.land()? else {
             return Ok(None);
         };
         if let Some((place, failure)) = landed.failure {
@@ -268,7 +302,7 @@ impl Loader {
         self.next = self.steps.settle(after);
         self.last = self.steps.end_after(after);
         // Should it fail, this batch is whole all the same, and the next call tries again.
-        let _ = self.fill();
+        let _ = self.fill(false);
         Ok(Some(LoadedBatch {
             slot: Some(landed.slot),
             cursor: landed.cursor,
@@ -276,8 +310,20 @@ impl Loader {
         }))
     }
 
+    /// Ends threads and ring, and gives their memory back.
+    fn stop(&mut self) {
+        self.ended.get_or_insert_with(Instant::now);
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        let ring = running.ring.as_ref();
+        self.measured = ring.map_or(self.measured, |ring| ring.measured);
+        drop(running);
+        self.target.shut_down();
+    }
+
     /// Ends the run if too many samples, those of `landed` included, were drawn again.
-    fn check_replaced(&self, landed: &Landed) -> Result<(), LoaderError> {
+    fn check_replaced(&self, landed: &Landed<T>) -> Result<(), LoaderError> {
         let Some((_, problems)) = landed.replaced.last() else {
             return Ok(());
         };
@@ -286,7 +332,7 @@ impl Loader {
             .before
             .1
             .saturating_add(self.statistics.replaced + counted);
-        let here = self.statistics.samples + landed.slot.batch.len() as u64;
+        let here = self.statistics.samples + landed.slot.places.len() as u64;
         // Early in a run one picture is a large share: this rank's part of an epoch is the least
         // measure.
         let samples = self.before.0.saturating_add(here);
@@ -304,19 +350,13 @@ impl Loader {
     }
 
     /// Adds a step to the statistics.
-    fn count(&mut self, landed: &Landed) {
+    fn count(&mut self, landed: &Landed<T>) {
         let statistics = &mut self.statistics;
-        let slot = &landed.slot;
         statistics.batches += 1;
-        statistics.samples += slot.batch.len() as u64;
+        statistics.samples += landed.slot.places.len() as u64;
+        statistics.bytes += landed.slot.bytes();
         statistics.source_bytes += landed.source_bytes;
         statistics.stages.add(&landed.stages);
-        for batch in [Some(&slot.batch), slot.twins.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            statistics.bytes += batch_bytes(batch);
-        }
         let epoch = landed.cursor.epoch;
         for (place, problems) in &landed.replaced {
             let index = place.index;
@@ -378,26 +418,66 @@ fn end_of_run(cursor: Cursor, place: Place, failure: Failure) -> LoaderError {
             index,
             message,
         },
-        Failure::Cancelled => LoaderError::Gone,
+        Failure::Batch(source) => batch_failed(cursor, source),
+        Failure::Cancelled | Failure::TooSmall => LoaderError::Gone,
     }
 }
 
-/// Bytes of images and masks.
-fn batch_bytes(batch: &Batch) -> u64 {
-    let canvas = batch.canvas();
-    let mask = 4
-        * crate::compose::batch::words_of(canvas.width() as usize) as u64
-        * u64::from(canvas.height());
-    let masks = match batch.spec().masks {
-        MaskOutput::Bits => mask * batch.instance_count() as u64,
-        MaskOutput::Rle => batch.run_length_bytes() as u64,
-        MaskOutput::None => 0,
-    };
-    batch.image_bytes().len() as u64 + masks
+impl<T: Target> Running<T> {
+    fn start(
+        shared: Arc<Shared<T>>,
+        returned: Receiver<Slot<T>>,
+        options: &LoaderOptions,
+    ) -> Result<Running<T>, LoaderError> {
+        // Room for every sample that can be out: no thread ever waits to give one back.
+        let room = options.prefetch * options.batch_size;
+        let (jobs, job_queue) = bounded(room);
+        let (done_sender, done) = bounded(room);
+        let threads = options.thread_count();
+        let mut running = Running {
+            shared,
+            ring: Some(Ring::new((jobs, done), returned, options)),
+            threads: Vec::with_capacity(threads),
+        };
+        for number in 0..threads {
+            running.start_thread(number, job_queue.clone(), done_sender.clone())?;
+        }
+        Ok(running)
+    }
+
+    fn start_thread(
+        &mut self,
+        number: usize,
+        jobs: Receiver<Job<T>>,
+        done: Sender<Done<T>>,
+    ) -> Result<(), LoaderError> {
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new()
+            .name(format!("pastebank-{number}"))
+            .spawn(move || worker::run(&shared, &jobs, &done))
+            .map_err(|source| LoaderError::Thread { source })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    fn parts(&mut self) -> Option<(&Shared<T>, &mut Ring<T>)> {
+        Some((&*self.shared, self.ring.as_mut()?))
+    }
 }
 
-impl Iterator for Loader {
-    type Item = Result<LoadedBatch, LoaderError>;
+impl<T: Target> Drop for Running<T> {
+    fn drop(&mut self) {
+        self.shared.is_cancelled.store(true, Ordering::Relaxed);
+        self.ring = None;
+        for thread in self.threads.drain(..) {
+            // A thread's panic was told when it happened; a second one here would end the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<T: Target> Iterator for Loader<T> {
+    type Item = Result<LoadedBatch<T>, LoaderError>;
 
     /// The next batch. After an error, or after the last epoch, there is none.
     fn next(&mut self) -> Option<Self::Item> {
@@ -406,20 +486,14 @@ impl Iterator for Loader {
         }
         let next = self.advance().transpose();
         if !matches!(next, Some(Ok(_))) {
-            self.ended = Some(Instant::now());
+            self.stop();
         }
         next
     }
 }
 
-impl Drop for Loader {
-    /// Ends the threads, each after the sample that it is at.
+impl<T: Target> Drop for Loader<T> {
     fn drop(&mut self) {
-        self.shared.is_cancelled.store(true, Ordering::Relaxed);
-        self.ring = None;
-        for thread in self.threads.drain(..) {
-            // A thread's panic was told when it happened; a second one here would end the process.
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }

@@ -63,7 +63,7 @@ const MOST_SAMPLES: usize = 1 << 16;
 const MOST_PREFETCH: usize = 1024;
 
 impl LoaderOptions {
-    pub(super) fn check(&self) -> Result<(), LoaderError> {
+    pub(crate) fn check(&self) -> Result<(), LoaderError> {
         let refuse = |field, problem| Err(LoaderError::option(field, problem));
         let between = |value: usize, most: usize| (1..=most).contains(&value);
         if !between(self.batch_size, MOST_SAMPLES) {

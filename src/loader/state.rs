@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::error::LoaderError;
+use super::options::LoaderOptions;
 use super::steps::{Cursor, Steps, Tail};
 use crate::sampler::{Sampler, Weights};
 
@@ -79,6 +80,17 @@ impl LoaderState {
             return Err(refused("format", problem));
         }
         Ok(state)
+    }
+
+    /// Makes the sampler of a run that goes on from here, or refuses.
+    pub(crate) fn prepare(
+        &self,
+        sampler: &mut Sampler,
+        options: &LoaderOptions,
+    ) -> Result<(), LoaderError> {
+        self.check(sampler, &options.steps(sampler))?;
+        sampler.set_weights(self.weights(sampler.weights()))?;
+        Ok(())
     }
 
     /// Refuses a state of another run, naming what differs. Weights of categories are the state's

@@ -10,9 +10,10 @@ pub struct StageTimes {
     pub draw: Duration,
     /// Holding them against the packs.
     pub check: Duration,
-    /// Asking the system for the pages that will be read, and encoding.
+    /// Asking the system for the pages that will be read, and encoding; for a GPU also decoding and
+    /// writing what it needs where it is copied from.
     pub gather: Duration,
-    /// Composing images and masks, decoding included.
+    /// Composing images and masks, decoding included. The times of a GPU are not known here.
     pub compose: Duration,
 }
 
@@ -56,9 +57,10 @@ pub struct Statistics {
     pub batches: u64,
     /// Samples in them.
     pub samples: u64,
-    /// Bytes of images and masks in them, twins included.
+    /// Bytes of images and masks in them, twins included. Of batches in device memory it counts the
+    /// images alone: how many masks there are the host does not wait to know.
     pub bytes: u64,
-    /// Bytes of source pixels that composing them read.
+    /// Bytes of source pixels that composing them read from the packs.
     pub source_bytes: u64,
     /// Since the loader was made.
     pub elapsed: Duration,
@@ -76,6 +78,34 @@ pub struct Statistics {
     pub replaced: u64,
     /// The first pictures that could not be.
     pub first_replaced: Vec<Replaced>,
+    /// What crossed the link, if batches are composed on a GPU.
+    pub device: Option<DeviceFigures>,
+}
+
+/// What crossed the link to a GPU, and what did not need to; batches that were composed ahead
+/// included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceFigures {
+    /// Bytes that were copied to the device for batches.
+    pub shipped_bytes: u64,
+    /// Layers whose pixels were on the device already.
+    pub cache_hits: u64,
+    /// Layers whose pixels were not.
+    pub cache_misses: u64,
+    /// Bytes of cutouts that are kept on the device.
+    pub resident_bytes: u64,
+    /// How often a batch needed a larger arena and was gathered again.
+    pub arena_growths: u64,
+    /// How long the training loop waited until the device was done with a batch's memory.
+    pub wait_for_slot: Duration,
+}
+
+impl DeviceFigures {
+    /// Share of the layers whose pixels were on the device already, 0..=1.
+    pub fn hit_rate(&self) -> f64 {
+        let lookups = self.cache_hits.saturating_add(self.cache_misses);
+        self.cache_hits as f64 / lookups.max(1) as f64
+    }
 }
 
 /// What holds a run up.
@@ -87,6 +117,8 @@ pub enum Bottleneck {
     Stage(&'static str),
     /// Neither is busy: too few batches are composed ahead.
     Prefetch,
+    /// The GPU or the link to it: all memory is in its hands.
+    Device,
 }
 
 /// Below this share of the time nobody counts as waiting.
@@ -105,10 +137,14 @@ impl Statistics {
 
     /// What holds the run up.
     pub fn bottleneck(&self) -> Bottleneck {
-        let starving = share(self.wait_for_batch, self.elapsed);
+        let wait_for_slot = self.device.unwrap_or_default().wait_for_slot;
+        let starving = share(self.wait_for_batch + wait_for_slot, self.elapsed);
         let idle = share(self.wait_for_work, self.wait_for_work + self.stages.sum());
         if starving < NOTICEABLE {
             return Bottleneck::Training;
+        }
+        if wait_for_slot > self.wait_for_batch {
+            return Bottleneck::Device;
         }
         // Threads that are idle half of the time are not what the training loop waits for.
         if idle > 0.5 {
@@ -138,6 +174,7 @@ impl fmt::Display for Bottleneck {
             Bottleneck::Training => write!(formatter, "the training loop"),
             Bottleneck::Stage(name) => write!(formatter, "{name}"),
             Bottleneck::Prefetch => write!(formatter, "too little prefetch"),
+            Bottleneck::Device => write!(formatter, "the device"),
         }
     }
 }
@@ -163,10 +200,23 @@ impl fmt::Display for Statistics {
         let assemble = 1e3 * self.assemble.as_secs_f64() / self.samples.max(1) as f64;
         write!(
             formatter,
-            " assemble {assemble:.2} ms an image; {} replaced; bottleneck: {}",
-            self.replaced,
-            self.bottleneck()
-        )
+            " assemble {assemble:.2} ms an image; {} replaced;",
+            self.replaced
+        )?;
+        if let Some(device) = &self.device {
+            write!(
+                formatter,
+                " shipped {:.2} MB an image, {:.0} % of {} cutouts were on the device, {:.0} MB kept \
+                 there, {} arena growths, waited for the device {:.0} %;",
+                device.shipped_bytes as f64 / 1e6 / self.samples.max(1) as f64,
+                100.0 * device.hit_rate(),
+                device.cache_hits.saturating_add(device.cache_misses),
+                device.resident_bytes as f64 / 1e6,
+                device.arena_growths,
+                100.0 * share(device.wait_for_slot, self.elapsed),
+            )?;
+        }
+        write!(formatter, " bottleneck: {}", self.bottleneck())
     }
 }
 
@@ -201,6 +251,32 @@ mod tests {
         );
         assert_eq!(statistics(8, 3, 0).bottleneck(), Bottleneck::Prefetch);
         assert_eq!(Statistics::default().images_per_second(), 0.0);
+    }
+
+    fn device() -> DeviceFigures {
+        DeviceFigures {
+            shipped_bytes: 60_000_000,
+            cache_hits: 90,
+            cache_misses: 30,
+            resident_bytes: 5_000_000,
+            arena_growths: 1,
+            wait_for_slot: Duration::from_secs(6),
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_waited_for_is_the_bottleneck() {
+        let mut statistics = statistics(2, 0, 7);
+        statistics.device = Some(device());
+        assert_eq!(statistics.bottleneck(), Bottleneck::Device);
+        let line = statistics.to_string();
+        let expected = "0 replaced; shipped 1.50 MB an image, 75 % of 120 cutouts were on the device, \
+                        5 MB kept there, 1 arena growths, waited for the device 60 %; bottleneck: the \
+                        device";
+        assert!(line.ends_with(expected), "{line}");
+        statistics.wait_for_batch = Duration::from_secs(7);
+        assert_eq!(statistics.bottleneck(), Bottleneck::Stage("compose"));
+        assert_eq!(DeviceFigures::default().hit_rate(), 0.0);
     }
 
     #[test]

@@ -13,10 +13,9 @@ use super::options::LoaderOptions;
 use super::resident::mapped_bytes;
 use super::statistics::StageTimes;
 use super::steps::Place;
-use crate::bank::{CutoutBank, ScenePack};
-use crate::compose::batch::SampleSlot;
-use crate::compose::cpu::SampleComposer;
-use crate::compose::{ComposeError, Encoded, Encoder, OutputSpec, rules};
+use super::target::{Compose, Refusal};
+use crate::bank::{CutoutBank, ScenePack, mip};
+use crate::compose::{ComposeError, Encoder, rules};
 use crate::plan::{CheckedPlan, Plan};
 use crate::sampler::{MOST_ATTEMPTS, Sample, Sampler};
 
@@ -25,7 +24,7 @@ const BETWEEN_CHECKS: u64 = 1 << 20;
 
 /// One sample to be composed.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct Job<T: Compose> {
     /// The batch, counted from the loader's first.
     pub ticket: u64,
     /// The sample's number in its batch.
@@ -35,18 +34,18 @@ pub(super) struct Job {
     pub epochs: Option<u64>,
     pub step: u64,
     pub place: Place,
-    pub slot: SampleSlot,
+    pub piece: T::Piece,
     /// Where the unpasted twin goes, if it is wanted.
-    pub twin: Option<SampleSlot>,
+    pub twin: Option<T::Piece>,
 }
 
 /// A job that has come back, done or not.
 #[derive(Debug)]
-pub(super) struct Done {
+pub(super) struct Done<T: Compose> {
     pub ticket: u64,
     pub number: usize,
-    pub slot: SampleSlot,
-    pub twin: Option<SampleSlot>,
+    pub piece: T::Piece,
+    pub twin: Option<T::Piece>,
     pub outcome: Result<Composed, Failure>,
     pub stages: StageTimes,
     /// How long the thread had waited for the job.
@@ -67,16 +66,20 @@ pub(super) enum Failure {
     Compose(ComposeError),
     NoReplacement(Vec<String>),
     Panic(String),
+    /// Its piece of memory was too small.
+    TooSmall,
+    /// All samples were there, but their batch could not be made of them.
+    Batch(ComposeError),
     /// The run had gone on without it.
     Cancelled,
 }
 
 /// What all workers of a loader share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct Shared<T: Compose> {
     pub scenes: Arc<ScenePack>,
     pub bank: Arc<CutoutBank>,
-    pub output: OutputSpec,
+    pub target: Arc<T::Shared>,
     /// Jobs that are still in the queue come back undone.
     pub is_cancelled: AtomicBool,
     /// Bytes of mapped pixels that were read since it was last asked what is mapped.
@@ -85,13 +88,13 @@ pub(super) struct Shared {
     pub mapped_limit: u64,
 }
 
-impl Shared {
-    pub fn new(sampler: &Sampler, options: &LoaderOptions) -> Shared {
+impl<T: Compose> Shared<T> {
+    pub fn new(target: &T, sampler: &Sampler, options: &LoaderOptions) -> Shared<T> {
         let ground = sampler.ground();
         Shared {
             scenes: Arc::clone(&ground.scenes),
             bank: Arc::clone(&ground.bank),
-            output: options.output,
+            target: target.shared(),
             is_cancelled: false.into(),
             unreleased_bytes: 0.into(),
             mapped_limit: options.mapped_limit,
@@ -100,7 +103,7 @@ impl Shared {
 }
 
 /// Takes jobs until there are no more to come.
-pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, done: &Sender<Done>) {
+pub(super) fn run<T: Compose>(shared: &Shared<T>, jobs: &Receiver<Job<T>>, done: &Sender<Done<T>>) {
     let mut worker = Worker::new(shared);
     let mut idle_since = Instant::now();
     while let Ok(job) = jobs.recv() {
@@ -115,18 +118,18 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, done: &Sender<Done>) {
 }
 
 /// One thread's scratch, used again for every sample.
-struct Worker<'a> {
-    shared: &'a Shared,
+struct Worker<'a, T: Compose> {
+    shared: &'a Shared<T>,
     sample: Sample,
     plan: Plan,
     checked: Option<CheckedPlan<'a>>,
     encoder: Encoder<'a>,
-    composer: SampleComposer,
+    scratch: T::Scratch,
     stages: StageTimes,
 }
 
-impl<'a> Worker<'a> {
-    fn new(shared: &'a Shared) -> Worker<'a> {
+impl<'a, T: Compose> Worker<'a, T> {
+    fn new(shared: &'a Shared<T>) -> Worker<'a, T> {
         let sample = Sample::default();
         Worker {
             shared,
@@ -139,12 +142,12 @@ impl<'a> Worker<'a> {
             sample,
             checked: None,
             encoder: Encoder::default(),
-            composer: SampleComposer::default(),
+            scratch: T::Scratch::default(),
             stages: StageTimes::default(),
         }
     }
 
-    fn job(&mut self, mut job: Job, waited: Duration) -> Done {
+    fn job(&mut self, mut job: Job<T>, waited: Duration) -> Done<T> {
         self.stages = StageTimes::default();
         let outcome = if self.shared.is_cancelled.load(Ordering::Relaxed) {
             Err(Failure::Cancelled)
@@ -161,7 +164,7 @@ impl<'a> Worker<'a> {
         Done {
             ticket: job.ticket,
             number: job.number,
-            slot: job.slot,
+            piece: job.piece,
             twin: job.twin,
             outcome,
             stages: self.stages,
@@ -170,7 +173,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Composes the sample; one with a picture that cannot be decoded is drawn again.
-    fn compose(&mut self, job: &mut Job) -> Result<Composed, Failure> {
+    fn compose(&mut self, job: &mut Job<T>) -> Result<Composed, Failure> {
         let mut composed = Composed::default();
         for attempt in 0..MOST_ATTEMPTS {
             match self.attempt(job, attempt) {
@@ -179,17 +182,18 @@ impl<'a> Worker<'a> {
                     self.release_maps(bytes);
                     return Ok(composed);
                 }
-                Err(ComposeError::Decode { scene, problem }) => {
+                Err(Refusal::Compose(ComposeError::Decode { scene, problem })) => {
                     composed.replaced.push(self.name_scene(scene, &problem));
                 }
-                Err(error) => return Err(Failure::Compose(error)),
+                Err(Refusal::Compose(error)) => return Err(Failure::Compose(error)),
+                Err(Refusal::TooSmall) => return Err(Failure::TooSmall),
             }
         }
         Err(Failure::NoReplacement(composed.replaced))
     }
 
     /// One way through all stages. Returns how many bytes of source pixels were read.
-    fn attempt(&mut self, job: &mut Job, attempt: u32) -> Result<u64, ComposeError> {
+    fn attempt(&mut self, job: &mut Job<T>, attempt: u32) -> Result<u64, Refusal> {
         let sampler = &*job.sampler;
         let clock = Instant::now();
         sampler.draw(
@@ -207,18 +211,11 @@ impl<'a> Worker<'a> {
         // The plan borrows the sample's lists, and gives them back below.
         std::mem::swap(&mut self.plan.samples[0], &mut self.sample.plan);
         self.stages.draw += clock.elapsed();
-        let bytes = self.execute(&mut job.slot);
-        if bytes.is_ok() {
-            for instance in &mut job.slot.settled {
-                let layer = instance.layer.map(usize::from);
-                let ignored = layer.and_then(|layer| self.sample.ignored.get(layer));
-                instance.ignored = u8::from(ignored.copied().unwrap_or(false));
-            }
-        }
+        let bytes = self.execute(job.ticket, &mut job.piece);
         let twin = match (&bytes, &mut job.twin) {
             (Ok(_), Some(twin)) => {
                 self.plan.samples[0].layers.clear();
-                self.execute(twin)
+                self.execute(job.ticket, twin)
             }
             _ => Ok(0),
         };
@@ -227,26 +224,31 @@ impl<'a> Worker<'a> {
     }
 
     /// Checks, gathers and composes the plan's one sample.
-    fn execute(&mut self, slot: &mut SampleSlot) -> Result<u64, ComposeError> {
+    fn execute(&mut self, ticket: u64, piece: &mut T::Piece) -> Result<u64, Refusal> {
         let shared = self.shared;
-        slot.settled.clear();
         let clock = Instant::now();
         let checked = match &mut self.checked {
             Some(checked) => {
-                checked.renew(&self.plan, &shared.scenes, &shared.bank)?;
+                checked
+                    .renew(&self.plan, &shared.scenes, &shared.bank)
+                    .map_err(ComposeError::from)?;
                 checked
             }
-            none => none.insert(CheckedPlan::new(&self.plan, &shared.scenes, &shared.bank)?),
+            none => {
+                let checked = CheckedPlan::new(&self.plan, &shared.scenes, &shared.bank);
+                none.insert(checked.map_err(ComposeError::from)?)
+            }
         };
         self.stages.check += clock.elapsed();
         let clock = Instant::now();
-        read_ahead(checked, shared);
+        read_ahead(checked, shared, ticket);
         let encoded = self.encoder.encode(checked)?;
         self.stages.gather += clock.elapsed();
         let clock = Instant::now();
-        self.composer.compose(encoded, 0, &shared.output, slot)?;
-        self.stages.compose += clock.elapsed();
-        Ok(source_bytes(encoded))
+        let (scratch, ignored) = (&mut self.scratch, &self.sample.ignored);
+        let bytes = T::compose(&shared.target, scratch, encoded, ignored, ticket, piece)?;
+        *T::stage(&mut self.stages) += clock.elapsed();
+        Ok(bytes)
     }
 
     /// The problem with a scene, by its row in its own pack where several were joined.
@@ -284,18 +286,18 @@ impl<'a> Worker<'a> {
 
 /// Asks for all pixels that the sample reads at once, so that cold ones come in side by side and
 /// not page by page in the order of the layers.
-fn read_ahead(checked: &CheckedPlan<'_>, shared: &Shared) {
+fn read_ahead<T: Compose>(checked: &CheckedPlan<'_>, shared: &Shared<T>, ticket: u64) {
     for sample in checked.samples() {
         let level = rules::choose_level(sample.scene.size, sample.placement.resized);
         shared.scenes.read_ahead(sample.scene_index, level);
         for layer in &sample.layers {
-            let level = rules::choose_level(layer.cutout.size, layer.placement.resized);
-            shared.bank.read_ahead(layer.cutout_index as usize, level);
+            let (cutout, size) = (layer.cutout_index, layer.cutout.size);
+            let level = rules::choose_level(size, layer.placement.resized);
+            let sides = mip::levels(size).nth(level);
+            let sides = sides.map_or([0; 2], |size| [size.width(), size.height()]);
+            if T::reads(&shared.target, ticket, cutout, sides) {
+                shared.bank.read_ahead(cutout as usize, level);
+            }
         }
     }
-}
-
-fn source_bytes(encoded: &Encoded<'_>) -> u64 {
-    let sources = encoded.sources.iter();
-    sources.map(|source| source.stored_bytes() as u64).sum()
 }

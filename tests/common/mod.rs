@@ -11,7 +11,11 @@ pub mod equal;
 #[cfg(feature = "cuda")]
 pub mod gpus;
 #[cfg(feature = "cuda")]
+pub mod hazards;
+#[cfg(feature = "cuda")]
 pub mod host_driver;
+#[cfg(feature = "cuda")]
+pub mod loaders;
 pub mod packs;
 pub mod plans;
 

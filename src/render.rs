@@ -12,8 +12,8 @@ use serde::Serialize;
 use crate::bank::write::replace_file;
 use crate::bank::{BankError, CutoutBank, ScenePack};
 use crate::compose::{
-    Backend, Batch, ComposeError, CpuBackend, Encoded, InstanceSource, Layout, MaskOutput,
-    OutputSpec, SampleView,
+    Backend, Batch, ComposeError, Encoded, InstanceSource, Layout, MaskOutput, OutputSpec,
+    SampleView,
 };
 use crate::plan::{CheckedPlan, Plan, PlanError};
 
@@ -83,9 +83,9 @@ enum Source {
     Cutout(u64),
 }
 
-/// Composes every sample of `plan` and writes `{k}.png` (8-bit RGB) and [`ANNOTATIONS_FILE`] into
-/// `directory`, which must exist. The annotations are written last. `progress` is told how many
-/// samples are finished and answers whether to go on.
+/// Composes every sample of `plan`, `at_once` of them at a time, and writes `{k}.png` (8-bit RGB) and
+/// [`ANNOTATIONS_FILE`] into `directory`, which must exist. The annotations are written last.
+/// `progress` is told how many samples are finished and answers whether to go on.
 ///
 /// # Errors
 /// [`RenderError`]; a wrong plan is refused before anything is written.
@@ -94,12 +94,12 @@ pub fn render(
     scenes: &ScenePack,
     bank: &CutoutBank,
     directory: &Path,
-    threads: Option<NonZero<usize>>,
+    backend: &mut dyn Backend,
+    at_once: NonZero<usize>,
     mut progress: impl FnMut(usize) -> bool,
 ) -> Result<(), RenderError> {
     let checked = CheckedPlan::new(plan, scenes, bank)?;
     let encoded = Encoded::new(&checked)?;
-    let mut backend = CpuBackend::new(threads);
     // Run lengths need no memory per pixel and instance, whatever the plan's size.
     let mut batch = Batch::new(OutputSpec {
         layout: Layout::Hwc,
@@ -108,7 +108,7 @@ pub fn render(
     });
     let mut annotations = Vec::with_capacity(plan.samples.len());
     let samples: Vec<usize> = (0..plan.samples.len()).collect();
-    for part in samples.chunks(backend.threads()) {
+    for part in samples.chunks(at_once.get()) {
         backend.compose_samples(&encoded, part, &mut batch)?;
         for (position, &sample) in part.iter().enumerate() {
             let path = directory.join(format!("{sample}.png"));

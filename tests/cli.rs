@@ -114,6 +114,52 @@ fn the_whole_way_from_the_demo_to_rendered_pictures() {
     assert!(here.join("s.png").exists());
 }
 
+#[cfg(feature = "cuda")]
+#[test]
+fn without_a_gpu_cuda_fails_and_auto_says_that_it_is_on_the_cpu() {
+    if pastebank::cuda::device_count() > 0 {
+        println!("not run: this machine has a GPU");
+        return;
+    }
+    let folder = demo();
+    let here = folder.path();
+    let with_device = |device| {
+        let flags = [
+            "--plan",
+            "demo/plan.json",
+            "--out",
+            "out",
+            "--device",
+            device,
+        ];
+        with_packs(&["render"], &flags)
+    };
+    let driver_or_device = "CUDA d";
+    for device in ["cuda", "cuda:1"] {
+        let parts = ["--device cuda:", driver_or_device];
+        fails(&with_device(device), here, 1, &parts);
+    }
+    assert!(
+        !here.join("out").exists(),
+        "a folder was made without a device"
+    );
+    let auto = pastebank(&with_device("auto"), here);
+    let said = stderr(&auto);
+    assert!(auto.status.success(), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.starts_with("composing on the CPU: ") && said.contains(driver_or_device),
+        "{said}"
+    );
+    fs::rename(here.join("out"), here.join("by auto")).unwrap();
+    let cpu = pastebank(&with_device("cpu"), here);
+    assert_eq!(stderr(&cpu), "");
+    for name in ["0.png", "annotations.json"] {
+        let read = |out: &str| fs::read(here.join(out).join(name)).unwrap();
+        assert_eq!(read("out"), read("by auto"), "{name}");
+    }
+}
+
 #[test]
 fn banks_are_shown_verified_merged_and_filtered() {
     let folder = demo();
@@ -217,8 +263,11 @@ fn wrong_usage_says_what_and_exits_with_2() {
     }
     let score = [&no_images[..], &["--min-score", "nan"]].concat();
     fails(&score, here, 2, &["a finite number"]);
-    let cuda = ["--plan", "x", "--out", "y", "--device", "cuda"];
-    fails(&with_packs(&["render"], &cuda), here, 2, &["--device"]);
+    for device in ["gpu", "cuda:", "cuda:-1", "CPU"] {
+        let flags = ["--plan", "x", "--out", "y", "--device", device];
+        let parts = ["--device", "cuda:N"];
+        fails(&with_packs(&["render"], &flags), here, 2, &parts);
+    }
     assert_eq!(
         fs::read_dir(here).unwrap().count(),
         0,

@@ -14,7 +14,9 @@ use common::packs::{write_bank, write_scenes};
 use common::{ChaCha8Rng, SeedableRng};
 use image::RgbImage;
 use pastebank::bank::{CutoutBank, ScenePack};
+use pastebank::compose::CpuBackend;
 use pastebank::plan::Plan;
+use pastebank::render::render;
 use serde_json::Value;
 
 fn folders() -> Vec<PathBuf> {
@@ -48,8 +50,13 @@ fn named_plans_give_their_stored_output() {
     for folder in folders() {
         let out = tempfile::tempdir().unwrap();
         let plan = Plan::from_json(&fs::read(folder.join("plan.json")).unwrap()).unwrap();
-        let threads = NonZero::new(2);
-        pastebank::render::render(&plan, &scenes, &bank, out.path(), threads, |_| true).unwrap();
+        let threads = NonZero::new(2).unwrap();
+        let mut cpu = CpuBackend::new(Some(threads));
+        let folder_out = out.path();
+        render(&plan, &scenes, &bank, folder_out, &mut cpu, threads, |_| {
+            true
+        })
+        .unwrap();
         let annotations = |folder: &Path| read_json(&folder.join("annotations.json"));
         assert_eq!(
             annotations(out.path()),

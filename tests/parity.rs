@@ -315,7 +315,10 @@ fn golden_examples_are_rendered_exactly() {
 fn compare_rendering(folder: &Path, scenes: &ScenePack, bank: &CutoutBank) {
     let out = tempfile::tempdir().unwrap();
     let plan = Plan::from_json(&std::fs::read(folder.join("plan.json")).unwrap()).unwrap();
-    pastebank::render::render(&plan, scenes, bank, out.path(), NonZero::new(2), |_| true).unwrap();
+    let threads = NonZero::new(2).unwrap();
+    let mut cpu = CpuBackend::new(Some(threads));
+    pastebank::render::render(&plan, scenes, bank, out.path(), &mut cpu, threads, |_| true)
+        .unwrap();
     let json = |path: &Path| -> Value {
         serde_json::from_slice(&std::fs::read(path.join("annotations.json")).unwrap()).unwrap()
     };

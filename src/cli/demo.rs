@@ -13,7 +13,7 @@ use super::recipe::RecipeFlags;
 use super::render::write_sheet;
 use crate::bank::write::replace_file;
 use crate::bank::{CutoutBank, ScenePack};
-use crate::compose::{ElementType, OutputSpec};
+use crate::compose::{CpuBackend, ElementType, OutputSpec};
 use crate::demo::{DrawOptions, draw};
 use crate::loader::{Loader, LoaderOptions, Tail};
 use crate::pack::{PackOptions, PackReport};
@@ -81,7 +81,8 @@ impl Demo {
         let plan_path = self.out.join("plan.json");
         replace_file(&plan_path, &serde_json::to_vec(&shown)?)?;
         let sheet = self.out.join("sheet.png");
-        write_sheet(&shown, &scenes, &bank, self.threads.threads, &sheet)?;
+        let mut backend = CpuBackend::new(self.threads.threads);
+        write_sheet(&shown, &scenes, &bank, &mut backend, &sheet)?;
         say(format_args!("plan      {}", plan_path.display()))?;
         say(format_args!(
             "pictures  {}  <- look at this",

@@ -6,6 +6,7 @@ mod bank;
 mod common;
 mod compose;
 mod demo;
+mod device;
 mod import;
 mod pack;
 mod plan;

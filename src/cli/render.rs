@@ -1,18 +1,18 @@
 //! `pastebank render`: the specification's conformance command.
 
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use image::RgbImage;
 
 use super::common::{
-    Interrupted, Packs, Threads, Usage, catch_interrupts, goes_on, output_folder, overlays,
-    progress_bar, say,
+    Interrupted, Packs, Threads, catch_interrupts, goes_on, output_folder, overlays, progress_bar,
+    say,
 };
+use super::device::DeviceFlag;
 use crate::bank::{CutoutBank, ScenePack};
-use crate::compose::{Backend, Batch, CpuBackend, Encoded, InstanceSource, Layout, OutputSpec};
+use crate::compose::{Backend, Batch, Encoded, InstanceSource, Layout, OutputSpec};
 use crate::plan::{CheckedPlan, Plan};
 use crate::render::{ANNOTATIONS_FILE, RenderError};
 use crate::view::{Sheet, tile_with_overlays};
@@ -28,8 +28,7 @@ pub(super) struct Render {
     /// Folder to write to.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Where to compose.
-    #[arg(long, value_enum, default_value_t = DeviceFlag::Auto)]
+    #[command(flatten)]
     device: DeviceFlag,
     /// Also write a contact sheet PNG with masks and boxes drawn (the first 48 samples).
     #[arg(long, value_name = "FILE")]
@@ -41,37 +40,29 @@ pub(super) struct Render {
     threads: Threads,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-pub(super) enum DeviceFlag {
-    Cpu,
-    Cuda,
-    Auto,
-}
-
 /// Most samples on a contact sheet.
 pub(super) const MOST_TILES: usize = 48;
 
 impl Render {
     pub fn run(self) -> Result<()> {
-        if self.device == DeviceFlag::Cuda {
-            let problem = "--device cuda: this version composes on the CPU only; give cpu or auto";
-            return Err(Usage(problem.to_owned()).into());
-        }
         let text = std::fs::read(&self.plan)
             .with_context(|| format!("cannot read {}", self.plan.display()))?;
         let plan = Plan::from_json(&text).with_context(|| self.plan.display().to_string())?;
         let (scenes, bank) = self.packs.open()?;
-        // A wrong plan is refused before the output folder is touched.
+        // A wrong plan and a device that is not there are refused before the output folder is touched.
         CheckedPlan::new(&plan, &scenes, &bank).with_context(|| self.plan.display().to_string())?;
+        let mut composer = self.device.composer(self.threads.threads)?;
+        let backend = &mut *composer.backend;
         output_folder(&self.out, self.force)?;
         remove_former_rendering(&self.out)?;
         catch_interrupts()?;
         let bar = progress_bar(plan.samples.len() as u64, "rendering");
-        let threads = self.threads.threads;
-        let result = crate::render::render(&plan, &scenes, &bank, &self.out, threads, |samples| {
+        let (out, at_once) = (&self.out, composer.at_once);
+        let progress = |samples| {
             bar.set_position(samples as u64);
             goes_on()
-        });
+        };
+        let result = crate::render::render(&plan, &scenes, &bank, out, backend, at_once, progress);
         bar.finish_and_clear();
         match result {
             Err(error @ RenderError::Stopped { .. }) => {
@@ -85,7 +76,7 @@ impl Render {
             self.out.display()
         ))?;
         if let Some(path) = &self.sheet {
-            write_sheet(&plan, &scenes, &bank, threads, path)?;
+            write_sheet(&plan, &scenes, &bank, backend, path)?;
             say(format_args!("contact sheet in {}", path.display()))?;
         }
         Ok(())
@@ -119,13 +110,12 @@ pub(super) fn write_sheet(
     plan: &Plan,
     scenes: &ScenePack,
     bank: &CutoutBank,
-    threads: Option<NonZero<usize>>,
+    backend: &mut dyn Backend,
     path: &Path,
 ) -> Result<()> {
     let shown: Vec<usize> = (0..plan.samples.len().min(MOST_TILES)).collect();
     let checked = CheckedPlan::new(plan, scenes, bank)?;
     let encoded = Encoded::new(&checked)?;
-    let mut backend = CpuBackend::new(threads);
     let mut batch = Batch::new(OutputSpec {
         layout: Layout::Hwc,
         ..OutputSpec::default()

@@ -38,7 +38,12 @@ impl Gpu {
         }
     }
 
-    fn no_memory(&self, what: &'static str, bytes: usize, source: DriverError) -> CudaError {
+    pub(super) fn no_memory(
+        &self,
+        what: &'static str,
+        bytes: usize,
+        source: DriverError,
+    ) -> CudaError {
         if source.code != DriverError::OUT_OF_MEMORY {
             return self.failed(what, source);
         }

@@ -3,21 +3,30 @@
 #![allow(unsafe_code)]
 
 mod arena;
+pub mod arrays;
 mod backend;
 mod batch;
 mod cache;
+mod context;
+pub mod device;
+pub mod dlpack;
 mod download;
 pub mod driver;
 mod engine;
 mod error;
 mod gather;
+pub mod interop;
+mod kernels;
 pub mod layout;
+mod library;
 mod loader;
 pub mod memory;
+pub mod pool;
 mod prepare;
 mod resident;
 
 pub use backend::CudaBackend;
 pub use batch::CudaBatch;
+pub use device::{CudaDevice, device_count};
 pub use error::CudaError;
 pub use loader::{Cuda, CudaLoader, CudaOptions};

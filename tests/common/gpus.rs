@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pastebank::cuda::memory::Gpu;
 
+use super::delayed_driver::DelayedDriver;
 use super::host_driver::{HostDriver, Order, Settings, kernels};
 
 /// A GPU, or what stands in for one.
@@ -39,7 +40,22 @@ pub fn hosts(test: &str) -> Vec<TestGpu> {
     ways.map(host).into()
 }
 
+/// The kernels on a CPU, run in any order that streams and events allow, as late or as early as they
+/// allow it.
+pub fn delayed(test: &str, seeds: std::ops::Range<u64>) -> Vec<TestGpu> {
+    if !kernels(test) {
+        return Vec::new();
+    }
+    let delayed = |seed| TestGpu {
+        name: format!("on the CPU, delayed by seed {seed}"),
+        gpu: Gpu::new(Arc::new(DelayedDriver::new(Settings::default(), seed))),
+    };
+    seeds.map(delayed).collect()
+}
+
 /// All of them.
 pub fn all(test: &str) -> Vec<TestGpu> {
-    hosts(test)
+    let mut all = hosts(test);
+    all.extend(delayed(test, 0..4));
+    all
 }

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use pastebank::cuda::driver::{Driver, DriverError, Kernel, MemoryInfo, RawEvent, RawStream};
 
 use super::log::Call;
-use super::{DelayedDriver, Event, Pace, Step, Stream, is_pending};
+use super::{DelayedDriver, Event, Pace, Step, Stream, is_pending, unbroken};
 use crate::common::RngExt;
 use crate::common::host_driver::{Work, refused};
 
@@ -20,16 +20,12 @@ impl Driver for DelayedDriver {
     }
 
     fn memory(&self) -> Result<MemoryInfo, DriverError> {
-        if let Some(error) = &self.state().broken {
-            return Err(error.clone());
-        }
+        unbroken(&self.state(), "cuMemGetInfo")?;
         self.host.memory()
     }
 
     fn allocate_device(&self, bytes: usize) -> Result<u64, DriverError> {
-        if let Some(error) = &self.state().broken {
-            return Err(error.clone());
-        }
+        unbroken(&self.state(), "cuMemAlloc")?;
         let address = self.host.allocate_device(bytes)?;
         let call = Call::AllocateDevice { address, bytes };
         self.state().log.push(call);
@@ -47,9 +43,7 @@ impl Driver for DelayedDriver {
         bytes: usize,
         write_combined: bool,
     ) -> Result<NonNull<u8>, DriverError> {
-        if let Some(error) = &self.state().broken {
-            return Err(error.clone());
-        }
+        unbroken(&self.state(), "cuMemHostAlloc")?;
         let pointer = self.host.allocate_pinned(bytes, write_combined)?;
         let address = pointer.as_ptr() as usize;
         let call = Call::AllocatePinned { address, bytes };
@@ -146,10 +140,8 @@ impl Driver for DelayedDriver {
         if is_pending(&state, record) && state.draw.random() {
             self.advance(&mut state, record);
         }
-        match &state.broken {
-            Some(error) => Err(error.clone()),
-            None => Ok(!is_pending(&state, record)),
-        }
+        unbroken(&state, "cuEventQuery")?;
+        Ok(!is_pending(&state, record))
     }
 
     fn synchronize(&self, event: RawEvent) -> Result<(), DriverError> {
@@ -160,10 +152,7 @@ impl Driver for DelayedDriver {
         while is_pending(&state, record) {
             self.advance(&mut state, record);
         }
-        match &state.broken {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
-        }
+        unbroken(&state, "cuEventSynchronize")
     }
 
     fn elapsed_ms(&self, from: RawEvent, to: RawEvent) -> Result<f32, DriverError> {

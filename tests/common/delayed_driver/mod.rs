@@ -145,13 +145,8 @@ impl DelayedDriver {
     fn admit(&self, call: &'static str) -> Result<MutexGuard<'_, State>, DriverError> {
         self.host.admit(call)?;
         let state = self.state();
-        match &state.broken {
-            Some(error) => Err(DriverError {
-                call,
-                ..error.clone()
-            }),
-            None => Ok(state),
-        }
+        unbroken(&state, call)?;
+        Ok(state)
     }
 
     fn misused(&self, what: String) {
@@ -279,6 +274,12 @@ impl DelayedDriver {
             }
         }
     }
+}
+
+/// The error of what broke the device, as every later call gives it.
+fn unbroken(state: &State, call: &'static str) -> Result<(), DriverError> {
+    let broken = state.broken.clone();
+    broken.map_or(Ok(()), |error| Err(DriverError { call, ..error }))
 }
 
 fn is_pending(state: &State, (event, record): Record) -> bool {

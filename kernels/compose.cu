@@ -274,7 +274,7 @@ __device__ __forceinline__ void load_table(const BatchParameters &parameters, u3
 // no other. Reads the scene's texels (3 bytes) and the layers' (4 bytes) about once a pixel, and a
 // byte of stored weight where there is a filter; writes each element of the image once, 4 pixels at
 // a time where the width is a multiple of 4.
-extern "C" __global__ void __launch_bounds__(256, 4) compose(const BatchParameters parameters) {
+extern "C" __global__ void __launch_bounds__(128, 7) compose(const BatchParameters parameters) {
     __shared__ u32 table[3 * 256];
     __shared__ uint4 strips[STRIPS * STRIP_ROWS * STRIP_QUADS];
     __shared__ uint4 matrices[STRIPS * 3];

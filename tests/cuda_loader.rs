@@ -8,135 +8,21 @@
 
 mod common;
 
-use std::num::NonZero;
-use std::sync::Arc;
-
 use common::equal::difference;
 use common::gpus;
-use common::host_driver::{HostDriver, Order, Settings, kernels};
-use common::packs::{write_bank, write_distinct_bank, write_scenes};
+use common::host_driver::kernels;
+use common::loaders::{
+    CANVAS, Packs, SCENES, cache, caches, expect_all, expect_step, host, open, options, packs,
+    sampler,
+};
+use common::packs::{write_distinct_bank, write_scenes};
 use common::{ChaCha8Rng, SeedableRng};
-use pastebank::bank::{CutoutBank, ScenePack};
 use pastebank::compose::{Batch, ElementType, Layout, MaskOutput, OutputSpec};
 use pastebank::cuda::driver::DriverError;
 use pastebank::cuda::memory::Gpu;
-use pastebank::cuda::{Cuda, CudaBatch, CudaLoader, CudaOptions};
+use pastebank::cuda::{Cuda, CudaLoader, CudaOptions};
 use pastebank::loader::{LoadedBatch, Loader, LoaderError, LoaderOptions, LoaderState, Tail};
-use pastebank::sampler::{RecipeSettings, Sampler, Weights};
-
-const SCENES: usize = 23;
-const CANVAS: [u32; 2] = [61, 47];
-
-/// Packs in a folder of their own, which goes with them.
-struct Packs {
-    _folder: tempfile::TempDir,
-    scenes: Arc<ScenePack>,
-    bank: Arc<CutoutBank>,
-}
-
-fn open(folder: tempfile::TempDir) -> Packs {
-    let path = |name: &str| folder.path().join(name);
-    Packs {
-        scenes: Arc::new(ScenePack::open(&path("scenes")).unwrap()),
-        bank: Arc::new(CutoutBank::open(&path("bank")).unwrap()),
-        _folder: folder,
-    }
-}
-
-/// Scenes of which some are JPEG files, and small cutouts.
-fn packs(seed: u64) -> Packs {
-    let folder = tempfile::tempdir().unwrap();
-    let mut draw = ChaCha8Rng::seed_from_u64(seed);
-    write_scenes(&folder.path().join("scenes"), &mut draw, SCENES, 1);
-    write_bank(&folder.path().join("bank"), &mut draw, 40, 2);
-    open(folder)
-}
-
-fn sampler(packs: &Packs) -> Sampler {
-    let recipe = Arc::new(RecipeSettings::xpaste());
-    let (scenes, bank) = (packs.scenes.clone(), packs.bank.clone());
-    Sampler::new(scenes, bank, recipe, CANVAS, 7).unwrap()
-}
-
-fn options(batch_size: usize, threads: usize) -> LoaderOptions {
-    LoaderOptions {
-        batch_size,
-        epochs: Some(2),
-        threads: NonZero::new(threads),
-        ..LoaderOptions::default()
-    }
-}
-
-fn cache(bytes: u64) -> CudaOptions {
-    CudaOptions {
-        cache_bytes: Some(bytes),
-        ..CudaOptions::default()
-    }
-}
-
-/// No cache, one that evicts all the time, one for a part, one for all, and the whole bank.
-fn caches() -> [CudaOptions; 5] {
-    let resident = CudaOptions {
-        resident: true,
-        ..CudaOptions::default()
-    };
-    [
-        cache(0),
-        cache(6 << 10),
-        cache(48 << 10),
-        cache(4 << 20),
-        resident,
-    ]
-}
-
-/// Fails at the first difference between a batch on the device and one on the host.
-fn expect_equal(found: &CudaBatch, expected: &Batch, what: &str) {
-    let mut batch = Batch::new(*expected.spec());
-    found.download(&mut batch).unwrap();
-    assert_eq!(difference(&batch, expected), None, "{what}");
-}
-
-fn expect_step(found: &LoadedBatch<Cuda>, expected: &LoadedBatch, what: &str) {
-    assert_eq!(found.step(), expected.step(), "{what}");
-    assert_eq!(found.epoch(), expected.epoch(), "{what}");
-    assert!(found.indices().eq(expected.indices()), "{what}");
-    assert_eq!(found.padding(), expected.padding(), "{what}");
-    let what = format!("{what}: step {}", expected.step());
-    expect_equal(found, expected, &what);
-    match (found.twins(), expected.twins()) {
-        (Some(found), Some(expected)) => expect_equal(found, expected, &format!("{what}, twins")),
-        (None, None) => {}
-        _ => panic!("{what}: twins on one side only"),
-    }
-}
-
-/// Holds all that is left of both loaders against each other; returns how many batches.
-fn expect_all(mut found: CudaLoader, mut expected: Loader, what: &str) -> usize {
-    let mut compared = 0;
-    for expected in expected.by_ref() {
-        let expected = expected.unwrap();
-        expect_step(&found.next().unwrap().unwrap(), &expected, what);
-        compared += 1;
-    }
-    assert!(found.next().is_none(), "{what}");
-    assert_eq!(found.state(), expected.state(), "{what}");
-    let (found, expected) = (found.statistics(), expected.statistics());
-    assert_eq!(found.batches, expected.batches, "{what}");
-    assert_eq!(found.samples, expected.samples, "{what}");
-    assert_eq!(found.replaced, expected.replaced, "{what}");
-    compared
-}
-
-/// A device on the host, of its own.
-fn host(seed: u64) -> (Arc<HostDriver>, Gpu) {
-    let settings = Settings {
-        order: Order::Shuffled(seed),
-        ..Settings::default()
-    };
-    let driver = Arc::new(HostDriver::new(settings));
-    let gpu = Gpu::new(driver.clone());
-    (driver, gpu)
-}
+use pastebank::sampler::Weights;
 
 #[test]
 fn batches_are_those_of_the_cpu_for_any_cache_and_ring() {
@@ -220,7 +106,7 @@ fn arenas_that_are_too_small_grow_and_nothing_else_changes() {
     let packs = packs(4);
     for (number, cache) in caches().into_iter().enumerate() {
         let cuda = CudaOptions {
-            arena_bytes: Some([1, 4096, 100_000][number % 3]),
+            arena_bytes: Some([1, 4096, 20_000][number % 3]),
             ..cache
         };
         let options = LoaderOptions {
@@ -331,6 +217,9 @@ fn figures_say_what_crossed_the_link() {
         let mut loader = CudaLoader::on_gpu(gpu, sampler(&packs), options, cuda).unwrap();
         assert_eq!(loader.by_ref().map(Result::unwrap).count(), 30);
         let statistics = loader.statistics();
+        assert_eq!((statistics.batches, statistics.samples), (30, 120));
+        let images = 120 * 3 * u64::from(CANVAS[0] * CANVAS[1]);
+        assert_eq!(statistics.bytes, images);
         let line = statistics.to_string();
         assert!(line.contains(" MB an image, "), "{line}");
         drop(loader);
@@ -454,10 +343,16 @@ fn run_to_failure(
 }
 
 fn failing() -> LoaderOptions {
+    // Three batches of two samples each.
     LoaderOptions {
         epochs: Some(1),
+        world_size: 3,
         twins: true,
-        ..options(5, 1)
+        output: OutputSpec {
+            element: ElementType::F16,
+            ..OutputSpec::default()
+        },
+        ..options(2, 1)
     }
 }
 
@@ -517,37 +412,41 @@ fn memory_that_runs_out_anywhere_is_named() {
     let expected = expected_batches(&packs);
     let mut named = std::collections::BTreeSet::new();
     // Every call, so that every allocation is among them.
-    for call in 1.. {
-        let (driver, gpu) = host(call);
-        driver.fail_at(call, DriverError::OUT_OF_MEMORY, false);
-        let cuda = [cache(20 << 10), caches()[4]][call as usize % 2];
-        let (_, error) = run_to_failure(&gpu, &packs, cuda, &expected);
-        drop(gpu);
-        driver.assert_nothing_left();
-        let text = error.map(|error| error.to_string());
-        if let Some((_, what)) = text
-            .as_deref()
-            .and_then(|text| text.split_once(" bytes of "))
-        {
-            named.extend(what.split(" on ").next().map(str::to_owned));
-        }
-        if driver.calls() < call {
-            break;
+    for cuda in [cache(20 << 10), caches()[4]] {
+        for call in 1.. {
+            let (driver, gpu) = host(call);
+            driver.fail_at(call, DriverError::OUT_OF_MEMORY, false);
+            let (_, error) = run_to_failure(&gpu, &packs, cuda, &expected);
+            drop(gpu);
+            driver.assert_nothing_left();
+            let text = error.map_or_else(String::new, |error| error.to_string());
+            if let Some((_, what)) = text.split_once(" bytes of ") {
+                named.extend(what.split(" on ").next().map(str::to_owned));
+            }
+            // The steady state allocates nothing any more.
+            if driver.calls() < call || call > 250 {
+                break;
+            }
         }
     }
     for what in [
+        "a resident bank",
         "an arena",
-        "images",
-        "masks",
         "boxes and labels",
+        "images",
+        "instance counts",
+        "masks",
         "scratch memory",
+        "the cutout cache",
+        "the look-up table",
+        "uploading a bank",
     ] {
         assert!(named.contains(what), "{what} is not in {named:?}");
     }
     println!("out of memory for {named:?}");
     // A device that is just too small.
     let mut ends = [0, 0];
-    for bytes in (0..2_000_000).step_by(40_000) {
+    for bytes in (0..6_000_000).step_by(120_000) {
         let (driver, gpu) = host(bytes);
         driver.limit_device(bytes);
         let (_, error) = run_to_failure(&gpu, &packs, cache(1 << 20), &expected);

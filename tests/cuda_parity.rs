@@ -10,7 +10,6 @@ mod common;
 
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::Arc;
 
 use common::equal::difference;
 use common::gpus::{self, TestGpu};

@@ -101,17 +101,9 @@ const GPU_SAMPLES: NonZero<usize> = NonZero::new(16).unwrap();
 fn cuda(ordinal: usize) -> Result<Composer> {
     let gpu = crate::cuda::memory::Gpu::new(crate::cuda::CudaDevice::open(ordinal)?);
     Ok(Composer {
-        backend: gpu_backend(gpu)?,
+        backend: Box::new(crate::cuda::CudaBackend::new(gpu)?),
         at_once: GPU_SAMPLES,
     })
-}
-
-#[cfg(feature = "cuda")]
-fn gpu_backend(gpu: crate::cuda::memory::Gpu) -> Result<Box<dyn Backend>> {
-    anyhow::bail!(
-        "{}: this version does not compose on GPUs",
-        gpu.driver().name()
-    )
 }
 
 #[cfg(feature = "cuda")]

@@ -56,7 +56,7 @@ pub enum ComposeError {
     /// A mask could not be turned into run lengths.
     #[error(transparent)]
     RunLengths(#[from] RleError),
-    /// The GPU cannot be used, or failed.
+    /// A GPU could not be used, or failed.
     #[cfg(feature = "cuda")]
     #[error(transparent)]
     Cuda(#[from] crate::cuda::CudaError),

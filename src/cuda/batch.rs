@@ -9,9 +9,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::arena::Arena;
+use super::arrays::Expanded;
 use super::download::Downloader;
 use super::driver::RawStream;
 use super::error::CudaError;
+use super::interop::release_stream;
 use super::layout::BatchParameters;
 use super::memory::{DeviceMemory, Event, Gpu, PinnedMemory, Stream};
 use super::prepare::Launches;
@@ -38,12 +40,13 @@ pub struct CudaBatch {
     pub(super) copied: Event,
     /// The kernels are done.
     pub(super) ready: Event,
-    /// Streams that were made to wait for it, and after the drop the events that say how far they
-    /// have come.
+    /// Streams that were made to wait for it.
     consumers: Mutex<Vec<RawStream>>,
-    pub(super) consumed: Vec<Event>,
+    /// How far they had come when the batch was dropped.
+    consumed: Vec<Event>,
     /// How many of `consumed` are of the last round.
-    pub(super) consumed_count: usize,
+    consumed_count: usize,
+    pub(super) expanded: Mutex<Expanded>,
     /// Marking how far a consumer had come has failed: nobody knows when it is done.
     lost: Option<CudaError>,
 }
@@ -79,6 +82,7 @@ impl CudaBatch {
             consumers: Mutex::new(Vec::new()),
             consumed: Vec::new(),
             consumed_count: 0,
+            expanded: Mutex::default(),
             lost: None,
             gpu: gpu.clone(),
         })
@@ -126,6 +130,7 @@ impl CudaBatch {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         self.ready.hold_up(stream)?;
+        let stream = release_stream(stream);
         if !consumers.contains(&stream) {
             consumers.push(stream);
         }
@@ -258,6 +263,8 @@ impl CudaBatch {
         self.canvas = canvas;
         self.image_ids.clear();
         self.image_ids.extend(images);
+        let expanded = self.expanded.get_mut();
+        expanded.unwrap_or_else(PoisonError::into_inner).forget();
         let image = self.image_bytes();
         let masks = match self.has_masks() {
             true => candidates.saturating_mul(4 * self.mask_words()),

@@ -98,6 +98,8 @@ const UNIT: u64 = 256;
 /// Memory for one entry's bookkeeping is taken for every so many bytes; smaller texels than this
 /// fill the list before they fill the cache.
 const BYTES_PER_ENTRY: u64 = 4096;
+/// Entries that even the smallest cache has room for.
+const FEWEST_ENTRIES: u64 = 128;
 /// Most entries, each of which takes about a hundred bytes of the host.
 const MOST_ENTRIES: u64 = 1 << 20;
 
@@ -158,7 +160,7 @@ struct Entries {
 
 impl Entries {
     fn new(units: u32) -> Entries {
-        let most = (u64::from(units) * UNIT / BYTES_PER_ENTRY).clamp(64, MOST_ENTRIES);
+        let most = (u64::from(units) * UNIT / BYTES_PER_ENTRY).clamp(FEWEST_ENTRIES, MOST_ENTRIES);
         Entries {
             units,
             allocator: Allocator::with_max_allocs(units, most as u32),

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! copy stream      copy ─┐
-//! compute stream         └→ mip → store → clear → cover ─┬→ blur → compose ─────────┬→ counts to the host
-//! side stream                                            └→ visible → settle → compact → masks ┘
+//! compute stream         └→ mip → store → clear → cover → blur ─┬→ compose ──────────────────────┬→ counts
+//! side stream                                                   └→ visible → settle → compact → masks ┘
 //! ```
 //!
 //! The image needs no masks and the masks need no image: the two run side by side, one bound by
@@ -17,7 +17,7 @@ use super::batch::CudaBatch;
 use super::driver::{DriverError, Kernel, RawStream};
 use super::error::CudaError;
 use super::gather::Gathered;
-use super::layout::{MASK_TILE_ROWS, MASK_TILE_WORDS, Measure};
+use super::layout::Measure;
 use super::memory::{DeviceMemory, Event, Gpu, Stream};
 use super::prepare::Directory;
 use crate::compose::output::{round_to_bf16, round_to_f16};
@@ -25,10 +25,11 @@ use crate::compose::{ComposeError, ElementType, OutputSpec};
 use crate::geometry::Size;
 use crate::plan::Keep;
 
-/// Threads of a block. Every kernel is right for any multiple of 32 up to 1024.
+/// Threads of a block where a tile has four parts, one a warp. Every kernel gives the same for any
+/// multiple of 32 up to 256.
+const WARP_EACH: u32 = 128;
+/// Threads of the other kernels' blocks.
 const THREADS: u32 = 256;
-/// One word of a tile each.
-const VISIBLE_THREADS: u32 = MASK_TILE_WORDS * MASK_TILE_ROWS;
 /// Passes of the kernel `mip` that a chain of 14 levels below the first takes.
 pub(super) const MIP_PASSES: usize = 4;
 
@@ -64,8 +65,8 @@ pub(crate) struct Engine {
     copy: Stream,
     compute: Stream,
     side: Stream,
-    /// `cover` is done.
-    covered: Event,
+    /// `cover` and `blur` are done.
+    weighed: Event,
     /// The side stream is done.
     masked: Event,
     /// The latest batch is done: the scratch memory is not in use.
@@ -84,7 +85,7 @@ impl Engine {
             copy: gpu.stream()?,
             compute: gpu.stream()?,
             side: gpu.stream()?,
-            covered: gpu.event(false)?,
+            weighed: gpu.event(false)?,
             masked: gpu.event(false)?,
             idle: gpu.event(false)?,
             scratch: None,
@@ -233,17 +234,18 @@ impl Engine {
         let mut launch = |stream, kernel, blocks, threads| {
             self.kernel(stream, kernel, blocks, threads, parameters, after)
         };
+        launch(compute, Kernel::Cover, launches.cover, WARP_EACH)?;
+        // `visible` turns the mask bits, which `blur` reads, into visible ones.
+        launch(compute, Kernel::Blur, launches.blur, THREADS)?;
+        self.weighed.record(compute)?;
+        self.weighed.hold_up(side)?;
         let samples = parameters.sample_count;
-        launch(compute, Kernel::Cover, launches.cover, THREADS)?;
-        self.covered.record(compute)?;
-        self.covered.hold_up(side)?;
-        launch(side, Kernel::Visible, launches.visible, VISIBLE_THREADS)?;
+        launch(side, Kernel::Visible, launches.visible, WARP_EACH)?;
         launch(side, Kernel::Settle, samples, THREADS)?;
         launch(side, Kernel::Compact, samples, THREADS)?;
         launch(side, Kernel::Masks, launches.masks, THREADS)?;
         self.masked.record(side)?;
-        launch(compute, Kernel::Blur, launches.blur, THREADS)?;
-        launch(compute, Kernel::Compose, launches.compose, THREADS)?;
+        launch(compute, Kernel::Compose, launches.compose, WARP_EACH)?;
         self.compute.wait(&self.masked)?;
         self.fetch_counts(batch)?;
         batch.ready.record(compute)?;

@@ -57,6 +57,12 @@ pub enum CudaError {
         /// What may help.
         remedy: &'static str,
     },
+    /// A launch would need more blocks than a device takes.
+    #[error("{blocks} blocks in one launch are too many: compose fewer samples at once")]
+    TooLarge {
+        /// How many.
+        blocks: usize,
+    },
     /// A call failed.
     #[error("{stage} on {device}: {source}")]
     Failed {

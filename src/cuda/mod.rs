@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 mod arena;
+pub mod arrays;
 mod backend;
 mod batch;
 mod cache;

@@ -7,6 +7,7 @@ use pastebank::cuda::CudaDevice;
 use pastebank::cuda::driver::Driver;
 use pastebank::cuda::memory::Gpu;
 
+use super::delayed_driver::DelayedDriver;
 use super::host_driver::{HostDriver, Order, Settings, kernels};
 
 /// A GPU, or what stands in for one.
@@ -42,6 +43,19 @@ pub fn hosts(test: &str) -> Vec<TestGpu> {
     ways.map(host).into()
 }
 
+/// The kernels on a CPU, run in any order that streams and events allow, as late or as early as they
+/// allow it.
+pub fn delayed(test: &str, seeds: std::ops::Range<u64>) -> Vec<TestGpu> {
+    if !kernels(test) {
+        return Vec::new();
+    }
+    let delayed = |seed| TestGpu {
+        name: format!("on the CPU, delayed by seed {seed}"),
+        gpu: Gpu::new(Arc::new(DelayedDriver::new(Settings::default(), seed))),
+    };
+    seeds.map(delayed).collect()
+}
+
 /// The first GPU that CUDA shows. Without one a line says so, or the test fails where
 /// `PASTEBANK_REQUIRE_GPU` is set.
 pub fn device(test: &str) -> Option<TestGpu> {
@@ -66,10 +80,10 @@ fn is_required() -> bool {
 
 /// All of them; the GPU alone where one is required: the others need none to be there.
 pub fn all(test: &str) -> Vec<TestGpu> {
-    let device = device(test);
-    let hosts = match is_required() {
-        true => Vec::new(),
-        false => hosts(test),
-    };
-    hosts.into_iter().chain(device).collect()
+    let mut all = Vec::from_iter(device(test));
+    if !is_required() {
+        all.extend(hosts(test));
+        all.extend(delayed(test, 0..4));
+    }
+    all
 }

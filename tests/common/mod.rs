@@ -5,13 +5,17 @@
 
 #[cfg(all(feature = "dataset", feature = "pack"))]
 pub mod composed;
+#[cfg(feature = "cuda")]
+pub mod delayed_driver;
 pub mod equal;
 #[cfg(feature = "cuda")]
 pub mod gpus;
 #[cfg(feature = "cuda")]
+pub mod hazards;
+#[cfg(feature = "cuda")]
 pub mod host_driver;
 #[cfg(feature = "cuda")]
-mod host_memory;
+pub mod loaders;
 pub mod packs;
 pub mod plans;
 

@@ -87,7 +87,7 @@ fn fields(name: &str, body: &str, entries: &mut Vec<(String, String)>) {
             assert!(is_name(field), "no field's name in {name}: {member}");
             entries.push((
                 format!("{name}.{field}"),
-                format!("offsetof({name}, {field})"),
+                format!("__builtin_offsetof({name}, {field})"),
             ));
             entries.push((
                 format!("{name}.{field} size"),

@@ -122,12 +122,19 @@ fn scattered_holes_become_one() {
     ));
     let left = (0..64).filter(|&cutout| entries.holds(3, key(cutout)));
     assert!((1..=31).contains(&left.count()));
-    // And a full list of entries is no reason to stop.
-    for cutout in 200..1000 {
-        let found = entries.look_up(cutout, key(cutout), BYTES);
-        assert!(matches!(found, Found::Store(_)), "{cutout}");
+}
+
+#[test]
+fn a_list_that_is_full_makes_room_as_memory_does() {
+    let mut entries = entries(4096);
+    for ticket in 0..4000 {
+        let found = entries.look_up(ticket, key(ticket), BYTES);
+        assert!(matches!(found, Found::Store(_)), "{ticket}");
     }
-    assert!(entries.figures().resident_bytes <= 64 * UNIT);
+    // So small that the list holds fewer of them than the memory.
+    let kept = entries.entries.len();
+    assert!((64..2000).contains(&kept), "{kept}");
+    assert_eq!(entries.figures().resident_bytes, kept as u64 * UNIT);
 }
 
 /// One thread's look-up: how many batches ahead of the oldest one it works, which cutout.
@@ -205,6 +212,7 @@ proptest! {
                     entries.forget_from(oldest);
                     pending.clear();
                     oldest = newest + 1;
+                    until_launch = 1;
                 }
                 length => {
                     run_on_device(&mut memory, &pending.remove(&oldest).unwrap_or_default());

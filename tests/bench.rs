@@ -7,6 +7,8 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::num::NonZero;
+use std::path::Path;
+use std::process::{Command, Output};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -178,6 +180,79 @@ fn a_stop_is_heard_in_the_middle() {
     let goes_on = || asked.fetch_add(1, Ordering::Relaxed) < 9;
     let stopped = run(&packs(&folder), &On::Cpu, &options(), &goes_on, &mut |_| ());
     assert!(matches!(stopped, Err(BenchError::Stopped)));
+}
+
+fn pastebank(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pastebank"))
+        .arg("bench")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_command_prints_a_table_and_writes_json() {
+    let folder = tempfile::tempdir().unwrap();
+    packs(&folder);
+    let packs = ["--scenes", "scenes", "--bank", "bank", "--threads", "2"];
+    let case = ["--canvas", "60x50", "--batch", "3", "--layers", "0", "2"];
+    let how = [
+        "--quick",
+        "--seconds",
+        "0.01",
+        "--json",
+        "bench.json",
+        "--device",
+        "auto",
+    ];
+    let output = pastebank(&[&packs[..], &case, &how].concat(), folder.path());
+    let [text, errors] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+    assert!(output.status.success(), "{errors}");
+    let rows = |words: &str| text.lines().filter(|line| line.contains(words)).count();
+    assert_eq!(
+        rows("60x50            3      0  "),
+        rows("60x50            3      2  ")
+    );
+    assert_eq!(
+        (
+            rows("machine   "),
+            rows("6 scenes of"),
+            rows("CPU composing  ")
+        ),
+        (1, 1, 2)
+    );
+    // A machine without a GPU says so; one with a GPU measures it.
+    let is_gpu = text.contains("GPU composing, resident");
+    assert!(
+        is_gpu || errors.contains("composing on the CPU: "),
+        "{errors}"
+    );
+    let json = std::fs::read(folder.path().join("bench.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["workload"]["threads"], 2);
+    assert_eq!(json["cases"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn wrong_usage_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, part) in [
+        (
+            &["--synthetic", "--scenes", "a", "--bank", "b"][..],
+            "--scenes",
+        ),
+        (&["--scenes", "a"], "--bank"),
+        (&["--canvas", "0x7"], "WIDTHxHEIGHT"),
+        (&["--batch", "0"], "1..=4096"),
+        (&["--seconds", "0"], "above 0"),
+        (&["--device", "gpu"], "cuda:N"),
+    ] {
+        let output = pastebank(arguments, folder.path());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
+        assert!(errors.contains(part), "{arguments:?}: {errors}");
+    }
 }
 
 /// A result that is wrong from the start, and one that becomes wrong once the loader runs.

@@ -125,7 +125,7 @@ pub(super) fn first_batch<B: Loaded, L: Iterator<Item = Result<B, LoaderError>>>
     start: impl Fn() -> Result<L, LoaderError>,
 ) -> Result<Measurement, BenchError> {
     let effort = Effort {
-        runs: STARTS,
+        runs: STARTS.min(bench.options.effort.runs),
         ..bench.options.effort
     };
     let spread = effort.repeat(bench.goes_on, || {

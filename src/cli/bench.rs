@@ -1,6 +1,7 @@
 //! `pastebank bench`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -42,11 +43,23 @@ pub(super) struct Bench {
     /// Fewer and shorter runs over a smaller synthetic set: a look, no figure to quote.
     #[arg(long)]
     quick: bool,
+    /// Time for each measurement, warm-up apart [default: 3, with --quick 0.5].
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    seconds: Option<Duration>,
     /// Also write everything as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
     threads: Threads,
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let expected = "a number above 0 and up to 3600 was expected";
+    let seconds: f64 = text.parse().map_err(|_| expected)?;
+    match seconds > 0.0 && seconds <= 3600.0 {
+        true => Ok(Duration::from_secs_f64(seconds)),
+        false => Err(expected.to_owned()),
+    }
 }
 
 /// Photographs of the synthetic set: several times what processors' caches hold.
@@ -76,6 +89,10 @@ impl Bench {
             true => default,
             false => given.iter().map(|&value| value.into()).collect(),
         };
+        let effort = match self.quick {
+            true => Effort::quick(),
+            false => Effort::default(),
+        };
         BenchOptions {
             batches: given(&self.batch, default.batches),
             layers: given(&self.layers, default.layers),
@@ -84,9 +101,9 @@ impl Bench {
                 false => self.canvas.clone(),
             },
             threads: self.threads.threads,
-            effort: match self.quick {
-                true => Effort::quick(),
-                false => Effort::default(),
+            effort: Effort {
+                time: self.seconds.unwrap_or(effort.time),
+                ..effort
             },
         }
     }

@@ -56,6 +56,6 @@ pub fn delayed(test: &str, seeds: std::ops::Range<u64>) -> Vec<TestGpu> {
 /// All of them.
 pub fn all(test: &str) -> Vec<TestGpu> {
     let mut all = hosts(test);
-    all.extend(delayed(test, 0..4));
+    all.extend(delayed(test, 0..3));
     all
 }

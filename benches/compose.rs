@@ -6,17 +6,14 @@
 mod common;
 
 use std::num::NonZero;
+use std::sync::Arc;
 
 use common::{Spread, machine, measure, pack_options};
 use pastebank::bank::{CutoutBank, ScenePack};
-use pastebank::compose::{
-    Backend, Batch, CpuBackend, ElementType, Encoded, Layout, MaskOutput, OutputSpec,
-};
-use pastebank::plan::{
-    Blend, CheckedPlan, ColorMatrix, Keep, LayerPlan, Plan, SamplePlan, ScenePlan,
-};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use pastebank::bench::Workload;
+use pastebank::compose::{Backend, Batch, CpuBackend, ElementType, Encoded, OutputSpec};
+use pastebank::plan::{CheckedPlan, Plan};
+use pastebank::sampler::Sampler;
 
 const CANVAS: u32 = 1024;
 const SCENES: usize = 16;
@@ -28,8 +25,8 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let options = pack_options(folder.path(), SCENES);
     pastebank::pack::pack(&options, |_| true).unwrap();
-    let scenes = ScenePack::open(options.scenes.as_ref().unwrap()).unwrap();
-    let bank = CutoutBank::open(options.bank.as_ref().unwrap()).unwrap();
+    let scenes = Arc::new(ScenePack::open(options.scenes.as_ref().unwrap()).unwrap());
+    let bank = Arc::new(CutoutBank::open(options.bank.as_ref().unwrap()).unwrap());
     println!("machine: {}", machine());
     println!(
         "{CANVAS}x{CANVAS}, 8 scene instances, {LAYERS} Gaussian layers (sigma 2, mean side 150), \
@@ -37,7 +34,7 @@ fn main() {
     );
     let f16 = output(ElementType::F16);
     let all = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let workload = |layers| plan(&bank, layers);
+    let workload = |layers| plan(&scenes, &bank, layers);
     let one = report(
         "f16 CHW, 1 thread",
         &workload(LAYERS),
@@ -76,48 +73,15 @@ fn main() {
 fn output(element: ElementType) -> OutputSpec {
     OutputSpec {
         element,
-        layout: Layout::Chw,
-        mean: [0.485, 0.456, 0.406],
-        std: [0.229, 0.224, 0.225],
-        masks: MaskOutput::Bits,
+        ..pastebank::bench::output()
     }
 }
 
-/// Every scene once, at 1.0 to 1.6 times its own size, with layers all over the canvas.
-fn plan(bank: &CutoutBank, layers: usize) -> Plan {
-    let mut draw = ChaCha8Rng::seed_from_u64(2);
-    let samples = (0..BATCH).map(|index| {
-        let scale = 1.0 + 0.6 * index as f64 / BATCH as f64;
-        let scene = ScenePlan {
-            index: (index % SCENES) as u64,
-            resized: [640.0, 480.0].map(|side| (side * scale * 1.6f64) as u32),
-            offset: [-draw.random_range(0..100), -draw.random_range(0..50)],
-            flip: draw.random_bool(0.5),
-            color: ColorMatrix::default(),
-        };
-        let layers = (0..layers).map(|_| layer(bank, &mut draw)).collect();
-        SamplePlan { scene, layers }
-    });
-    Plan {
-        canvas: [CANVAS, CANVAS],
-        pad: [114; 3],
-        keep: Keep::default(),
-        samples: samples.collect(),
-    }
-}
-
-fn layer(bank: &CutoutBank, draw: &mut ChaCha8Rng) -> LayerPlan {
-    let resized = [(); 2].map(|()| draw.random_range(75..=225));
-    LayerPlan {
-        cutout: draw.random_range(0..bank.len() as u64),
-        resized,
-        offset: resized
-            .map(|side| draw.random_range(-(side as i32) / 2..CANVAS as i32 - side as i32 / 2)),
-        flip: draw.random_bool(0.5),
-        angle: 0.0,
-        blend: Blend::Gaussian { sigma: 2.0 },
-        color: ColorMatrix::default(),
-    }
+/// A batch by the benchmarks' recipe.
+fn plan(scenes: &Arc<ScenePack>, bank: &Arc<CutoutBank>, layers: usize) -> Plan {
+    let recipe = Arc::new(Workload { layers });
+    let sampler = Sampler::new(scenes.clone(), bank.clone(), recipe, [CANVAS; 2], 0).unwrap();
+    sampler.plan(0..BATCH as u64)
 }
 
 /// Prints one line and returns milliseconds an image.

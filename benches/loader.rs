@@ -15,11 +15,11 @@ use std::time::Instant;
 
 use common::{machine, pack_options};
 use pastebank::bank::{CutoutBank, ScenePack};
-use pastebank::compose::{Backend, Batch, CpuBackend, ElementType, Encoded, OutputSpec};
+use pastebank::bench::{Workload, output};
+use pastebank::compose::{Backend, Batch, CpuBackend, Encoded};
 use pastebank::loader::{Loader, LoaderOptions};
-use pastebank::plan::{Blend, CheckedPlan, Keep, LayerPlan, Plan, SamplePlan};
-use pastebank::sampler::{At, Ground, Recipe, RecipeSettings, Sample, Sampler, SamplerError};
-use rand::{Rng, RngExt};
+use pastebank::plan::{CheckedPlan, Plan};
+use pastebank::sampler::{RecipeSettings, Sampler};
 
 const BATCH: usize = 16;
 const BATCHES: usize = 10;
@@ -38,60 +38,6 @@ fn main() {
     }
 }
 
-/// The workload of the compose benchmark as a recipe: every scene at 1.6 to 2.6 times its size, 20
-/// Gaussian layers with sides of 150 pixels on average all over the canvas.
-#[derive(Debug)]
-struct Workload;
-
-impl Recipe for Workload {
-    fn draw(&self, ground: &Ground, at: &At, sample: &mut Sample) {
-        let mut draw = at.draws().stream(0);
-        let scale = draw.random_range(1.6..2.6);
-        let scene = &mut sample.plan.scene;
-        scene.index = at.scene;
-        scene.resized = [640.0, 480.0].map(|side: f64| (side * scale) as u32);
-        scene.offset = [-draw.random_range(0..100), -draw.random_range(0..50)];
-        scene.flip = draw.random_bool(0.5);
-        sample.plan.layers.clear();
-        sample.ignored.clear();
-        for _ in 0..20 {
-            sample.plan.layers.push(layer(ground, &mut draw));
-            sample.ignored.push(false);
-        }
-    }
-    fn keep(&self) -> Keep {
-        Keep::default()
-    }
-    fn pad(&self) -> [u8; 3] {
-        [114; 3]
-    }
-    fn settings(&self) -> serde_json::Value {
-        "the compose benchmark's".into()
-    }
-    fn check(&self, _: &Ground) -> Result<(), SamplerError> {
-        Ok(())
-    }
-}
-
-fn layer(ground: &Ground, draw: &mut impl Rng) -> LayerPlan {
-    let resized = [(); 2].map(|()| draw.random_range(75..=225));
-    let canvas = [ground.canvas.width(), ground.canvas.height()];
-    let cutout = draw.random_range(0..ground.bank.len() as u64);
-    let offset = [0, 1].map(|axis: usize| {
-        let (side, canvas) = (resized[axis] as i32, canvas[axis] as i32);
-        draw.random_range(-side / 2..canvas - side / 2)
-    });
-    LayerPlan {
-        cutout,
-        resized,
-        offset,
-        flip: draw.random_bool(0.5),
-        angle: 0.0,
-        blend: Blend::Gaussian { sigma: 2.0 },
-        color: Default::default(),
-    }
-}
-
 /// The loader's images a second against composing plans that were drawn before, in turn.
 fn speed() {
     let folder = tempfile::tempdir().unwrap();
@@ -102,7 +48,7 @@ fn speed() {
     let sampler = Sampler::new(
         scenes.clone(),
         bank.clone(),
-        Arc::new(Workload),
+        Arc::new(Workload { layers: 20 }),
         [1024, 1024],
         0,
     )
@@ -131,30 +77,13 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn output() -> OutputSpec {
-    OutputSpec {
-        element: ElementType::F16,
-        ..OutputSpec::default()
-    }
-}
-
 /// Images a second of composing, nothing else: the plans are drawn, checked and encoded before.
 fn compose_alone(sampler: &Sampler, threads: usize) -> f64 {
     let ground = sampler.ground();
     let plans: Vec<Plan> = (0..BATCHES)
         .map(|batch| {
             let first = (batch * BATCH) as u64;
-            let samples = (first..first + BATCH as u64).map(|index| -> SamplePlan {
-                let mut sample = Sample::default();
-                sampler.draw(index / 16, index % 16, 0, None, 0, &mut sample);
-                sample.plan
-            });
-            Plan {
-                canvas: [1024; 2],
-                pad: [114; 3],
-                keep: Keep::default(),
-                samples: samples.collect(),
-            }
+            sampler.plan(first..first + BATCH as u64)
         })
         .collect();
     let checked: Vec<CheckedPlan<'_>> = plans

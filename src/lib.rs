@@ -79,6 +79,8 @@
 pub mod annotations;
 pub mod bank;
 #[cfg(feature = "cli")]
+pub mod bench;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod compose;
 #[cfg(feature = "cuda")]

@@ -4,6 +4,7 @@ use std::num::NonZero;
 
 use anyhow::{Context, Result};
 
+use crate::bench::On;
 use crate::compose::{Backend, CpuBackend};
 
 /// `--device`.
@@ -54,14 +55,27 @@ impl DeviceFlag {
     /// The back end there; `threads` are the CPU's. Under `auto` without a GPU, a line on standard
     /// error says so.
     pub fn composer(self, threads: Option<NonZero<usize>>) -> Result<Composer> {
+        self.choose(|| Composer::cpu(threads), cuda)
+    }
+
+    /// Where to measure; the same line is said.
+    pub fn on(self) -> Result<On> {
+        self.choose(|| On::Cpu, on_cuda)
+    }
+
+    fn choose<T>(
+        self,
+        cpu: impl FnOnce() -> T,
+        cuda: impl FnOnce(usize) -> Result<T>,
+    ) -> Result<T> {
         match self.device {
-            Device::Cpu => Ok(Composer::cpu(threads)),
+            Device::Cpu => Ok(cpu()),
             Device::Cuda(ordinal) => {
                 cuda(ordinal).with_context(|| format!("--device cuda:{ordinal}"))
             }
             Device::Auto => Ok(cuda(0).unwrap_or_else(|error| {
                 eprintln!("composing on the CPU: {}", brief(&error));
-                Composer::cpu(threads)
+                cpu()
             })),
         }
     }
@@ -92,10 +106,23 @@ fn cuda(ordinal: usize) -> Result<Composer> {
     })
 }
 
+#[cfg(feature = "cuda")]
+fn on_cuda(ordinal: usize) -> Result<On> {
+    let started = std::time::Instant::now();
+    let gpu = crate::cuda::memory::Gpu::new(crate::cuda::CudaDevice::open(ordinal)?);
+    Ok(On::Gpu {
+        gpu,
+        opened_in: started.elapsed(),
+    })
+}
+
 #[cfg(not(feature = "cuda"))]
-fn cuda(_ordinal: usize) -> Result<Composer> {
+fn cuda<T>(_ordinal: usize) -> Result<T> {
     anyhow::bail!("this program was built without the feature `cuda`")
 }
+
+#[cfg(not(feature = "cuda"))]
+use cuda as on_cuda;
 
 /// Why there is no GPU, without advice: none was asked for.
 fn brief(error: &anyhow::Error) -> String {

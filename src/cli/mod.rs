@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
 mod bank;
+mod bench;
 mod common;
 mod compose;
 mod demo;
@@ -40,6 +41,7 @@ enum Command {
     Render(render::Render),
     Compose(compose::Compose),
     View(Box<view::View>),
+    Bench(bench::Bench),
 }
 
 /// Parses the process's arguments, runs the command and says how it ended.
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Render(render) => render.run(),
         Command::Compose(compose) => compose.run(),
         Command::View(view) => view.run(),
+        Command::Bench(bench) => bench.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -19,13 +19,13 @@ pub struct CudaBackend {
     gathered: Vec<Gathered>,
     arena_bytes: usize,
     /// Made for the output that was asked for last.
-    made: Option<Made>,
+    pub(super) made: Option<Made>,
 }
 
 #[derive(Debug)]
-struct Made {
-    engine: Engine,
-    batch: CudaBatch,
+pub(super) struct Made {
+    pub engine: Engine,
+    pub batch: CudaBatch,
 }
 
 /// Bytes of the first arena.

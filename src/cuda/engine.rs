@@ -169,6 +169,11 @@ impl Engine {
         self.table.as_ref().map_or(0, DeviceMemory::address)
     }
 
+    /// The stream of everything but the masks.
+    pub(super) fn compute_stream(&self) -> RawStream {
+        self.compute.raw()
+    }
+
     /// Waits on this thread until all batches are done.
     pub fn synchronize(&self) -> Result<(), CudaError> {
         self.idle.synchronize()
@@ -195,55 +200,52 @@ impl Engine {
 
     /// Enqueues the kernels of a batch that was prepared; its arena is on the device or on the way.
     pub(super) fn run(&self, batch: &mut CudaBatch) -> Result<(), CudaError> {
-        let (compute, side) = (self.compute.raw(), self.side.raw());
+        self.enqueue(batch, self.side.raw(), &mut |_| Ok(()))
+    }
+
+    /// As [`Engine::run`], the masks on stream `side`; `after` is told of each stage once it is
+    /// enqueued.
+    pub(super) fn enqueue(
+        &self,
+        batch: &mut CudaBatch,
+        side: RawStream,
+        after: &mut dyn FnMut(&'static str) -> Result<(), CudaError>,
+    ) -> Result<(), CudaError> {
+        let compute = self.compute.raw();
         self.compute.wait(&batch.copied)?;
         batch.hold_up_for_consumers(&self.compute)?;
         let launches = &batch.launches;
         for (parameters, blocks) in &launches.mips {
-            self.kernel(compute, Kernel::Mip, *blocks, THREADS, parameters)?;
+            self.kernel(compute, Kernel::Mip, *blocks, THREADS, parameters, after)?;
         }
         let (parameters, blocks) = &launches.store;
-        self.kernel(compute, Kernel::Store, *blocks, THREADS, parameters)?;
+        self.kernel(compute, Kernel::Store, *blocks, THREADS, parameters, after)?;
         let parameters = &launches.batch;
         let measures = parameters.candidates as usize * size_of::<Measure>();
         if measures > 0 {
             // SAFETY: the scratch memory holds a measure for each candidate (`make_scratch`).
             let cleared = unsafe {
-                self.gpu
-                    .driver()
-                    .clear(compute, parameters.measures, measures)
+                let driver = self.gpu.driver();
+                driver.clear(compute, parameters.measures, measures)
             };
             self.check("clear", cleared)?;
+            after("clear")?;
         }
-        self.kernel(
-            compute,
-            Kernel::Cover,
-            launches.cover,
-            WARP_EACH,
-            parameters,
-        )?;
+        let mut launch = |stream, kernel, blocks, threads| {
+            self.kernel(stream, kernel, blocks, threads, parameters, after)
+        };
+        launch(compute, Kernel::Cover, launches.cover, WARP_EACH)?;
         // `visible` turns the mask bits, which `blur` reads, into visible ones.
-        self.kernel(compute, Kernel::Blur, launches.blur, THREADS, parameters)?;
+        launch(compute, Kernel::Blur, launches.blur, THREADS)?;
         self.weighed.record(compute)?;
-        self.side.wait(&self.weighed)?;
+        self.weighed.hold_up(side)?;
         let samples = parameters.sample_count;
-        let on_side = [
-            (Kernel::Visible, launches.visible, WARP_EACH),
-            (Kernel::Settle, samples, THREADS),
-            (Kernel::Compact, samples, THREADS),
-            (Kernel::Masks, launches.masks, THREADS),
-        ];
-        for (kernel, blocks, threads) in on_side {
-            self.kernel(side, kernel, blocks, threads, parameters)?;
-        }
+        launch(side, Kernel::Visible, launches.visible, WARP_EACH)?;
+        launch(side, Kernel::Settle, samples, THREADS)?;
+        launch(side, Kernel::Compact, samples, THREADS)?;
+        launch(side, Kernel::Masks, launches.masks, THREADS)?;
         self.masked.record(side)?;
-        self.kernel(
-            compute,
-            Kernel::Compose,
-            launches.compose,
-            WARP_EACH,
-            parameters,
-        )?;
+        launch(compute, Kernel::Compose, launches.compose, WARP_EACH)?;
         self.compute.wait(&self.masked)?;
         self.fetch_counts(batch)?;
         batch.ready.record(compute)?;
@@ -276,6 +278,7 @@ impl Engine {
         blocks: u32,
         threads: u32,
         parameters: &P,
+        after: &mut dyn FnMut(&'static str) -> Result<(), CudaError>,
     ) -> Result<(), CudaError> {
         if blocks == 0 {
             return Ok(());
@@ -288,7 +291,8 @@ impl Engine {
             let driver = self.gpu.driver();
             driver.launch(stream, kernel, blocks, threads, bytes)
         };
-        self.check(kernel.name(), launched)
+        self.check(kernel.name(), launched)?;
+        after(kernel.name())
     }
 
     fn check(&self, stage: &'static str, result: Result<(), DriverError>) -> Result<(), CudaError> {

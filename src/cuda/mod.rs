@@ -24,6 +24,8 @@ pub mod memory;
 pub mod pool;
 mod prepare;
 mod resident;
+#[cfg(feature = "cli")]
+pub(crate) mod timing;
 
 pub use backend::CudaBackend;
 pub use batch::CudaBatch;

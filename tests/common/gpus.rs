@@ -1,7 +1,10 @@
 //! What the tests of the CUDA back end run on: the kernels on a CPU, in several ways, and every GPU.
 
+use std::io::Write;
 use std::sync::Arc;
 
+use pastebank::cuda::CudaDevice;
+use pastebank::cuda::driver::Driver;
 use pastebank::cuda::memory::Gpu;
 
 use super::delayed_driver::DelayedDriver;
@@ -53,9 +56,34 @@ pub fn delayed(test: &str, seeds: std::ops::Range<u64>) -> Vec<TestGpu> {
     seeds.map(delayed).collect()
 }
 
-/// All of them.
+/// The first GPU that CUDA shows. Without one a line says so, or the test fails where
+/// `PASTEBANK_REQUIRE_GPU` is set.
+pub fn device(test: &str) -> Option<TestGpu> {
+    match CudaDevice::open(0) {
+        Ok(device) => Some(TestGpu {
+            name: device.name(),
+            gpu: Gpu::new(device),
+        }),
+        Err(error) if is_required() => panic!("PASTEBANK_REQUIRE_GPU is set: {error}"),
+        Err(error) => {
+            let words = format!("NOT RUN ON A GPU {test}: {error}\n");
+            // Written past the test runner's capture, which shows only what failed.
+            let _ = std::io::stderr().write_all(words.as_bytes());
+            None
+        }
+    }
+}
+
+fn is_required() -> bool {
+    std::env::var_os("PASTEBANK_REQUIRE_GPU").is_some_and(|value| value != "0")
+}
+
+/// All of them; the GPU alone where one is required: the others need none to be there.
 pub fn all(test: &str) -> Vec<TestGpu> {
-    let mut all = hosts(test);
-    all.extend(delayed(test, 0..3));
+    let mut all = Vec::from_iter(device(test));
+    if !is_required() {
+        all.extend(hosts(test));
+        all.extend(delayed(test, 0..3));
+    }
     all
 }

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 const SCENES: usize = 12;
 const CUTOUTS: usize = 40;
 const PACKS: u64 = 4;
-const PLANS_PER_PACK: u64 = 250;
+const PLANS_PER_PACK: u64 = 150;
 
 struct Packs {
     folder: tempfile::TempDir,
@@ -174,8 +174,38 @@ fn named_plans_equal_the_cpu() {
     }
 }
 
-/// What the rules' limits allow at once is more than any memory: the error says so, and the back end
-/// goes on.
+#[test]
+fn golden_examples_equal_the_cpu() {
+    let Some(golden) = common::folder_from_environment("PASTEBANK_GOLDEN", "golden examples")
+    else {
+        return;
+    };
+    let scenes = ScenePack::open(&golden.join("scenes")).unwrap();
+    let bank = CutoutBank::open(&golden.join("bank")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let packs = Packs {
+        folder,
+        scenes,
+        bank,
+    };
+    let mut cpu = CpuBackend::new(NonZero::new(1));
+    for gpu in gpus::all("golden examples") {
+        let mut backend = CudaBackend::new(gpu.gpu.clone()).unwrap();
+        let mut compared = 0;
+        for entry in std::fs::read_dir(&golden).unwrap() {
+            let Ok(text) = std::fs::read(entry.unwrap().path().join("plan.json")) else {
+                continue;
+            };
+            let plan: Value = serde_json::from_slice(&text).unwrap();
+            let problem = compare(&plan, &packs, &mut cpu, &mut backend, output(compared));
+            assert_eq!(problem, None, "{}: {plan}", gpu.name);
+            compared += 1;
+        }
+        assert!(compared >= 5, "only {compared} examples found");
+    }
+}
+
+/// A sample that is not there is refused, and the back end goes on.
 #[test]
 fn a_batch_that_failed_is_empty_and_the_next_one_is_whole() {
     for gpu in gpus::all("failing batches") {

@@ -30,7 +30,7 @@ pub(crate) enum Cutouts {
     /// All of them, at all times.
     Resident(ResidentBank),
     /// Those that were used of late.
-    Cache(CutoutCache),
+    Cache(Box<CutoutCache>),
 }
 
 /// What becomes of texels that a layer needs.

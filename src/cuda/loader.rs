@@ -217,7 +217,7 @@ fn make_cutouts(
         return Ok(None);
     }
     let cache = CutoutCache::new(gpu, bytes)?;
-    Ok(Some(Cutouts::Cache(cache)))
+    Ok(Some(Cutouts::Cache(Box::new(cache))))
 }
 
 impl Compose for Cuda {

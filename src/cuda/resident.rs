@@ -43,10 +43,10 @@ impl ResidentBank {
         }
         let memory = make_memory(gpu, bytes)?;
         let mut upload = Upload::new(gpu, &memory, bytes)?;
-        for index in 0..bank.len() {
+        for (index, chain) in chains.iter().enumerate() {
             let cutout = bank.get(index).ok_or(ComposeError::Changed)?;
             // A shard that was changed in place must not move what comes behind it.
-            if cutout.size != chains[index].size {
+            if cutout.size != chain.size {
                 return Err(ComposeError::Changed);
             }
             let padding = padded(cutout.chain.len()) - cutout.chain.len() as u64;

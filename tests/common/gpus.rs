@@ -83,7 +83,7 @@ pub fn all(test: &str) -> Vec<TestGpu> {
     let mut all = Vec::from_iter(device(test));
     if !is_required() {
         all.extend(hosts(test));
-        all.extend(delayed(test, 0..4));
+        all.extend(delayed(test, 0..3));
     }
     all
 }

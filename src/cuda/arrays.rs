@@ -6,7 +6,8 @@
 //!
 //! /// Images and boxes as DLPack tensors for the consumer's stream, as `__dlpack__(stream=…)` gives it.
 //! fn tensors(batch: Arc<CudaBatch>, stream: Option<i64>) -> Result<(), HandOverError> {
-//!     batch.hand_over(stream)?;
+//!     // SAFETY: the consumer says which stream it reads on, and keeps it until it lets go.
+//!     unsafe { batch.hand_over(stream) }?;
 //!     let image = batch.image(batch.clone()).to_dlpack_versioned(0);
 //!     let boxes = batch.boxes(batch.clone())?.to_dlpack_versioned(0);
 //!     // A Python binding puts these into capsules; whoever takes one calls its deleter.
@@ -55,10 +56,18 @@ impl CudaBatch {
     /// [`CudaBatch::wait_on`] for the stream that a consumer names by those rules
     /// ([`consumer_stream`]). It is called on the consumer's thread.
     ///
+    /// A consumer that gives -1 wants no synchronisation: it waits by itself before it reads, and before
+    /// it lets go of the batch until it has read everything, since nobody else knows when that is.
+    ///
     /// # Errors
     /// [`HandOverError`] for a number that names no stream, and if the driver refuses.
-    pub fn hand_over(&self, stream: Option<i64>) -> Result<(), HandOverError> {
-        if let Some(stream) = consumer_stream(stream)? {
+    ///
+    /// # Safety
+    /// A number above 2 is the address of a stream, as [`RawStream::from_handle`] wants it: a live one
+    /// of this device, until the batch is dropped.
+    pub unsafe fn hand_over(&self, stream: Option<i64>) -> Result<(), HandOverError> {
+        // SAFETY: the caller's promise.
+        if let Some(stream) = unsafe { consumer_stream(stream) }? {
             self.wait_on(stream)?;
         }
         Ok(())

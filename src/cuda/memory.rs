@@ -4,6 +4,7 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use super::device::CudaDevice;
 use super::driver::{Driver, DriverError, RawEvent, RawStream};
 use super::error::CudaError;
 
@@ -19,8 +20,23 @@ impl Gpu {
         Gpu { driver }
     }
 
+    /// The GPU of that number, counted from 0 as CUDA counts those that `CUDA_VISIBLE_DEVICES` leaves,
+    /// with the kernels loaded.
+    ///
+    /// # Errors
+    /// [`CudaError`] says what is missing: a driver, a new enough one, a device of that number, a new
+    /// enough one; or what the driver said.
+    pub fn open(ordinal: usize) -> Result<Gpu, CudaError> {
+        Ok(Gpu::new(CudaDevice::open(ordinal)?))
+    }
+
+    /// The device in words: name, number, compute capability.
+    pub fn name(&self) -> String {
+        self.driver.name()
+    }
+
     /// Its driver.
-    pub fn driver(&self) -> &dyn Driver {
+    pub(crate) fn driver(&self) -> &dyn Driver {
         &*self.driver
     }
 

@@ -8,7 +8,7 @@ mod backend;
 mod batch;
 mod cache;
 mod context;
-pub mod device;
+mod device;
 pub mod dlpack;
 mod download;
 pub mod driver;
@@ -29,6 +29,6 @@ pub(crate) mod timing;
 
 pub use backend::CudaBackend;
 pub use batch::CudaBatch;
-pub use device::{CudaDevice, device_count};
+pub use device::device_count;
 pub use error::CudaError;
 pub use loader::{Cuda, CudaLoader, CudaOptions};

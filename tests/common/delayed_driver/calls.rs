@@ -10,7 +10,8 @@ use super::{DelayedDriver, Event, Pace, Step, Stream, is_pending, unbroken};
 use crate::common::RngExt;
 use crate::common::host_driver::{Work, refused};
 
-impl Driver for DelayedDriver {
+// SAFETY: pinned memory is a block of the host's, filled when it is made and kept until it is freed.
+unsafe impl Driver for DelayedDriver {
     fn name(&self) -> String {
         "the host as a device, delayed".to_owned()
     }
@@ -76,7 +77,7 @@ impl Driver for DelayedDriver {
         let mut state = self.state();
         self.expect_stream(&state, stream);
         state.log.push(Call::DestroyStream(stream));
-        if let Some(stream) = state.streams.get_mut(&stream.0) {
+        if let Some(stream) = state.streams.get_mut(&stream.handle()) {
             stream.destroyed = true;
         }
     }

@@ -7,7 +7,8 @@ use pastebank::cuda::driver::{Driver, DriverError, Kernel, MemoryInfo, RawEvent,
 
 use super::{HostDriver, HostEvent, Work, refused};
 
-impl Driver for HostDriver {
+// SAFETY: pinned memory is a block of the host's, filled when it is made and kept until it is freed.
+unsafe impl Driver for HostDriver {
     fn name(&self) -> String {
         "the host as a device".to_owned()
     }
@@ -66,7 +67,7 @@ impl Driver for HostDriver {
 
     fn destroy_stream(&self, stream: RawStream) {
         self.expect_stream(stream);
-        self.state().streams.remove(&stream.0);
+        self.state().streams.remove(&stream.handle());
     }
 
     fn create_event(&self, timing: bool) -> Result<RawEvent, DriverError> {

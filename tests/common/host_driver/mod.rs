@@ -278,7 +278,7 @@ impl HostDriver {
 
     fn expect_stream(&self, stream: RawStream) {
         // 1 and 2 are CUDA's default streams, which nobody makes.
-        if !matches!(stream.0, 1 | 2) && !self.state().streams.contains(&stream.0) {
+        if !matches!(stream.handle(), 1 | 2) && !self.state().streams.contains(&stream.handle()) {
             self.misused(format!("{stream:?} is not known"));
         }
     }

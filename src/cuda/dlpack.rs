@@ -316,9 +316,14 @@ mod tests {
         let drops = Arc::new(AtomicUsize::new(0));
         let exported = array(&drops, false).to_dlpack_versioned(READ_ONLY);
         let address = exported.into_raw().as_ptr().expose_provenance();
-        assert_eq!(drops.load(Ordering::SeqCst), 0, "the struct keeps the owner");
+        assert_eq!(
+            drops.load(Ordering::SeqCst),
+            0,
+            "the struct keeps the owner"
+        );
         std::thread::spawn(move || {
-            let managed = std::ptr::with_exposed_provenance_mut::<DLManagedTensorVersioned>(address);
+            let managed =
+                std::ptr::with_exposed_provenance_mut::<DLManagedTensorVersioned>(address);
             // SAFETY: into_raw handed this struct over, and it is deleted below and only there.
             let read = unsafe { &*managed };
             assert_eq!(read.version, DLPackVersion { major: 1, minor: 0 });
@@ -326,7 +331,11 @@ mod tests {
             let tensor = read.dl_tensor;
             assert_eq!(tensor.data as usize, 0x7f00_0100);
             assert_eq!((tensor.device.device_type, tensor.device.device_id), (2, 3));
-            let bool8 = DLDataType { code: 6, bits: 8, lanes: 1 };
+            let bool8 = DLDataType {
+                code: 6,
+                bits: 8,
+                lanes: 1,
+            };
             assert_eq!((tensor.dtype, tensor.byte_offset), (bool8, 0));
             let list = |first: *mut i64| {
                 // SAFETY: both lists have ndim entries and live as long as the struct.
@@ -389,7 +398,14 @@ mod tests {
             (Element::F32, 2, 32),
         ];
         for (element, code, bits) in pairs {
-            assert_eq!(data_type(element), DLDataType { code, bits, lanes: 1 });
+            assert_eq!(
+                data_type(element),
+                DLDataType {
+                    code,
+                    bits,
+                    lanes: 1
+                }
+            );
         }
     }
 }

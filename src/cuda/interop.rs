@@ -114,7 +114,9 @@ impl DeviceArray {
     /// Values in it.
     pub fn len(&self) -> usize {
         let sides = self.shape.iter().map(|&side| usize::try_from(side));
-        sides.fold(1, |length, side| length * side.unwrap_or(0))
+        sides.fold(1, |length: usize, side| {
+            length.saturating_mul(side.unwrap_or(0))
+        })
     }
 
     /// Whether there are none.
@@ -124,14 +126,15 @@ impl DeviceArray {
 
     /// How long it is.
     pub fn bytes(&self) -> usize {
-        self.len() * self.element.bytes()
+        self.len().saturating_mul(self.element.bytes())
     }
 
     /// The distance in values from one to the next in each dimension.
     pub fn strides(&self) -> Vec<i64> {
-        let mut strides = vec![1; self.shape.len()];
+        let mut strides = vec![1i64; self.shape.len()];
         for dimension in (1..strides.len()).rev() {
-            strides[dimension - 1] = strides[dimension] * self.shape[dimension].max(1);
+            let side = self.shape[dimension].max(1);
+            strides[dimension - 1] = strides[dimension].saturating_mul(side);
         }
         strides
     }
@@ -229,7 +232,10 @@ mod tests {
         assert_eq!(read(Some(address)), Ok(Some(RawStream(address as u64))));
         for wrong in [0, -2, i64::MIN] {
             let message = read(Some(wrong)).unwrap_err();
-            assert!(message.starts_with(&format!("stream {wrong}: ")), "{message}");
+            assert!(
+                message.starts_with(&format!("stream {wrong}: ")),
+                "{message}"
+            );
         }
     }
 

@@ -128,7 +128,8 @@ fn device_name(device: sys::CUdevice) -> Result<String, DriverError> {
     Ok(String::from_utf8_lossy(name).into_owned())
 }
 
-fn stream_handle(stream: RawStream) -> sys::CUstream {
+/// cudarc's type for a stream; 0, 1 and 2 are default streams.
+pub(super) fn stream_handle(stream: RawStream) -> sys::CUstream {
     std::ptr::with_exposed_provenance_mut(stream.handle() as usize)
 }
 

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use super::driver::RawStream;
 use super::error::CudaError;
-use super::memory::Event;
 use crate::compose::ElementType;
 
 /// What keeps an array's memory as it is: dropped when the last user lets go, on whichever thread.
@@ -114,7 +113,9 @@ impl DeviceArray {
     /// Values in it.
     pub fn len(&self) -> usize {
         let sides = self.shape.iter().map(|&side| usize::try_from(side));
-        sides.fold(1, |length, side| length * side.unwrap_or(0))
+        sides.fold(1, |length: usize, side| {
+            length.saturating_mul(side.unwrap_or(0))
+        })
     }
 
     /// Whether there are none.
@@ -124,14 +125,15 @@ impl DeviceArray {
 
     /// How long it is.
     pub fn bytes(&self) -> usize {
-        self.len() * self.element.bytes()
+        self.len().saturating_mul(self.element.bytes())
     }
 
     /// The distance in values from one to the next in each dimension.
     pub fn strides(&self) -> Vec<i64> {
-        let mut strides = vec![1; self.shape.len()];
+        let mut strides = vec![1i64; self.shape.len()];
         for dimension in (1..strides.len()).rev() {
-            strides[dimension - 1] = strides[dimension] * self.shape[dimension].max(1);
+            let side = self.shape[dimension].max(1);
+            strides[dimension - 1] = strides[dimension].saturating_mul(side);
         }
         strides
     }

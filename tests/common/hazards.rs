@@ -81,12 +81,12 @@ impl Order {
             Call::FreeDevice { address } => self.free(*address),
             Call::FreePinned { address } => self.free(*address as u64),
             Call::Record { event, stream } => {
-                let clock = self.streams.entry(stream.0).or_default().clone();
+                let clock = self.streams.entry(stream.handle()).or_default().clone();
                 self.events.insert(event.0, clock);
             }
             Call::Wait { stream, event } => {
                 let clock = self.events.get(&event.0).cloned().unwrap_or_default();
-                join(self.streams.entry(stream.0).or_default(), &clock);
+                join(self.streams.entry(stream.handle()).or_default(), &clock);
             }
             Call::Synchronize(event) => {
                 let clock = self.events.get(&event.0).cloned().unwrap_or_default();
@@ -100,7 +100,7 @@ impl Order {
             } => {
                 let (from, bytes) = (*from as u64, *bytes as u64);
                 let accesses = [read(from..from + bytes), write(*to..to + bytes)];
-                self.work(stream.0, "copy to the device".into(), &accesses);
+                self.work(stream.handle(), "copy to the device".into(), &accesses);
             }
             Call::CopyToHost {
                 stream,
@@ -110,7 +110,7 @@ impl Order {
             } => {
                 let (to, bytes) = (*to as u64, *bytes as u64);
                 let accesses = [read(*from..from + bytes), write(to..to + bytes)];
-                self.work(stream.0, "copy to the host".into(), &accesses);
+                self.work(stream.handle(), "copy to the host".into(), &accesses);
             }
             Call::Clear {
                 stream,
@@ -118,7 +118,7 @@ impl Order {
                 bytes,
             } => {
                 let range = *address..address + *bytes as u64;
-                self.work(stream.0, "clear".into(), &[write(range)]);
+                self.work(stream.handle(), "clear".into(), &[write(range)]);
             }
             Call::Launch {
                 stream,
@@ -127,7 +127,7 @@ impl Order {
                 ..
             } => {
                 let accesses = self.accesses(*kernel, parameters);
-                self.work(stream.0, kernel.name().into(), &accesses);
+                self.work(stream.handle(), kernel.name().into(), &accesses);
             }
             Call::CopyOnDevice { .. } => panic!("nothing copies within the device"),
             Call::CreateStream(_)

@@ -62,13 +62,14 @@ unsafe impl Driver for DelayedDriver {
     fn create_stream(&self) -> Result<RawStream, DriverError> {
         let mut state = self.admit("cuStreamCreate")?;
         state.last_handle += 1;
-        let handle = RawStream(state.last_handle);
+        // SAFETY: this driver's own number, known to it until the stream is destroyed.
+        let handle = unsafe { RawStream::from_handle(state.last_handle) };
         let eager = self.pace == Pace::Mixed && state.draw.random();
         let stream = Stream {
             eager,
             ..Stream::default()
         };
-        state.streams.insert(handle.0, stream);
+        state.streams.insert(handle.handle(), stream);
         state.log.push(Call::CreateStream(handle));
         Ok(handle)
     }

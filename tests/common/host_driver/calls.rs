@@ -62,7 +62,8 @@ unsafe impl Driver for HostDriver {
         let mut state = self.state();
         let handle = HostDriver::new_handle(&mut state);
         state.streams.insert(handle);
-        Ok(RawStream(handle))
+        // SAFETY: this driver's own number, known to it until the stream is destroyed.
+        Ok(unsafe { RawStream::from_handle(handle) })
     }
 
     fn destroy_stream(&self, stream: RawStream) {

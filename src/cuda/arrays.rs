@@ -23,7 +23,7 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use super::batch::{CudaBatch, grow, with_slack};
+use super::batch::{CudaBatch, grow_with_slack};
 use super::driver::{Kernel, RawStream};
 use super::error::CudaError;
 use super::interop::{DeviceArray, Element, HandOverError, Owner, consumer_stream};
@@ -134,16 +134,9 @@ impl CudaBatch {
         self.wait_on(stream)?;
         let bytes = count.saturating_mul(self.canvas().pixels());
         if !expanded.is_made && bytes > 0 {
-            if expanded
-                .memory
-                .as_ref()
-                .is_none_or(|memory| memory.bytes() < bytes)
-            {
-                // Nobody reads the old memory any more: who had the batch in the round before was
-                // waited for by this round's kernels, and those are done, since the count is here.
-                let what = "masks as bytes";
-                grow(self.gpu(), &mut expanded.memory, what, with_slack(bytes))?;
-            }
+            // Nobody reads the old memory any more: the consumers of the round before were waited for
+            // before this round's first kernel, and that is done, since the counts are here.
+            grow_with_slack(self.gpu(), &mut expanded.memory, "masks as bytes", bytes)?;
             let address = expanded.memory.as_ref().map_or(0, DeviceMemory::address);
             self.launch_expand(stream, count, address)?;
             if expanded.done.is_none() {

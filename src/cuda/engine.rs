@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! copy stream      copy ─┐
-//! compute stream         └→ mip → store → clear → cover → blur ─┬→ compose ──────────────────────┬→ counts
-//! side stream                                                   └→ visible → settle → compact → masks ┘
+//! compute stream         └→ mip → store → clear → cover → blur ─┬→ compose ───────────────────────────────┬→ ready
+//! side stream                                                   └→ visible → settle → compact → counts → masks ┘
 //! ```
 //!
 //! The image needs no masks and the masks need no image: the two run side by side, one bound by
@@ -148,6 +148,7 @@ impl Engine {
     fn mark_failed(&self, batch: &CudaBatch) {
         let _ = batch.copied.record(self.copy.raw());
         let _ = self.compute.wait(&batch.copied);
+        let _ = batch.counted.record(self.side.raw());
         let _ = self.masked.record(self.side.raw());
         let _ = self.compute.wait(&self.masked);
         let _ = batch.ready.record(self.compute.raw());
@@ -243,32 +244,34 @@ impl Engine {
         launch(side, Kernel::Visible, launches.visible, WARP_EACH)?;
         launch(side, Kernel::Settle, samples, THREADS)?;
         launch(side, Kernel::Compact, samples, THREADS)?;
+        self.fetch_counts(batch, side)?;
         launch(side, Kernel::Masks, launches.masks, THREADS)?;
         self.masked.record(side)?;
         launch(compute, Kernel::Compose, launches.compose, WARP_EACH)?;
         self.compute.wait(&self.masked)?;
-        self.fetch_counts(batch)?;
         batch.ready.record(compute)?;
         self.idle.record(compute)
     }
 
-    /// The number of instances of each sample, to the host.
-    fn fetch_counts(&self, batch: &CudaBatch) -> Result<(), CudaError> {
+    /// The number of instances of each sample, to the host, before masks and images are done: shapes
+    /// depend on it.
+    fn fetch_counts(&self, batch: &CudaBatch, side: RawStream) -> Result<(), CudaError> {
         let Some(pinned) = batch.first_instances_memory().filter(|_| !batch.is_empty()) else {
             return Ok(());
         };
         let bytes = 4 * (batch.len() + 1);
         // SAFETY: both hold len + 1 values (`CudaBatch::make_room`); the host reads them only after
-        // `ready`, which is recorded behind this copy.
+        // `counted`, which is recorded behind this copy.
         let copied = unsafe {
             self.gpu.driver().copy_to_host(
-                self.compute.raw(),
+                side,
                 pinned.pointer(),
                 batch.launches.batch.first_instances,
                 bytes,
             )
         };
-        self.check("counts", copied)
+        self.check("counts", copied)?;
+        batch.counted.record(side)
     }
 
     fn kernel<P: bytemuck::Pod>(

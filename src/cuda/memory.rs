@@ -70,7 +70,8 @@ impl Gpu {
             device: self.driver.name(),
             free: memory.free,
             total: memory.total,
-            remedy: "compose fewer samples at once, or keep fewer batches",
+            remedy: "compose fewer samples at once, keep fewer batches, or leave the masks out; masks \
+                     need room for every instance and layer, whether it stays or not",
         }
     }
 

@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(feature = "candle-cuda")]
+pub mod candle;
 mod context;
 pub mod device;
 pub mod dlpack;

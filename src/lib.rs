@@ -60,7 +60,7 @@
 //!
 //! # Features
 //!
-//! All are on by default and need nothing but a stable Rust toolchain.
+//! All but the last are on by default and need nothing but a stable Rust toolchain.
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -70,6 +70,8 @@
 //! | `view` | overlays, contact sheets and HTML pages |
 //! | `demo` | the data set that `pastebank demo` draws |
 //! | `candle` | batches as candle tensors |
+//! | `cuda` | composing on NVIDIA GPUs; the driver is looked for at run time |
+//! | `candle-cuda` | batches as candle's CUDA tensors without a copy; needs nvcc to build and CUDA's libraries to start |
 //!
 //! `unsafe` is denied but for the two calls in [`bank::map`].
 

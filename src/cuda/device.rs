@@ -21,6 +21,7 @@ use super::library::{self, DriverLibrary, version_text};
 pub struct CudaDevice {
     library: &'static DriverLibrary,
     ordinal: usize,
+    #[cfg(feature = "candle-cuda")]
     raw: sys::CUdevice,
     name: String,
     /// Before the context, which they are in.
@@ -71,6 +72,7 @@ impl CudaDevice {
         Ok(Arc::new(CudaDevice {
             library: started.library,
             ordinal,
+            #[cfg(feature = "candle-cuda")]
             raw,
             name,
             kernels,
@@ -79,11 +81,13 @@ impl CudaDevice {
     }
 
     /// The driver's number of the device, for its memory pools.
+    #[cfg(feature = "candle-cuda")]
     pub(super) fn raw(&self) -> sys::CUdevice {
         self.raw
     }
 
     /// The context that everything of the device is in.
+    #[cfg(feature = "candle-cuda")]
     pub(super) fn context(&self) -> &Arc<PrimaryContext> {
         &self.context
     }

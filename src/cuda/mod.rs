@@ -7,6 +7,8 @@ pub mod arrays;
 mod backend;
 mod batch;
 mod cache;
+#[cfg(feature = "candle-cuda")]
+pub mod candle;
 mod context;
 mod device;
 pub mod dlpack;
@@ -21,6 +23,7 @@ pub mod layout;
 mod library;
 mod loader;
 pub mod memory;
+#[cfg(feature = "candle-cuda")]
 pub mod pool;
 mod prepare;
 mod resident;

@@ -183,12 +183,14 @@ unsafe impl Driver for DelayedDriver {
         from: NonNull<u8>,
         bytes: usize,
     ) -> Result<(), DriverError> {
+        // SAFETY: the caller's promise: so many bytes are there, and nobody writes them any more.
+        let contents = unsafe { std::slice::from_raw_parts(from.as_ptr(), bytes) };
         let from = from.as_ptr() as usize;
         let call = Call::CopyToDevice {
             stream,
             to,
             from,
-            bytes,
+            contents: contents.into(),
         };
         let to = to as usize;
         let work = Work::ToDevice { to, from, bytes };

@@ -27,7 +27,7 @@ unsafe impl Driver for HostDriver {
     }
 
     fn allocate_device(&self, bytes: usize) -> Result<u64, DriverError> {
-        self.admit("cuMemAlloc")?;
+        self.admit_allocation("cuMemAlloc")?;
         let mut state = self.state();
         if state.device.live_bytes() + bytes as u64 > state.device_limit {
             let code = DriverError::OUT_OF_MEMORY;
@@ -44,7 +44,7 @@ unsafe impl Driver for HostDriver {
     }
 
     fn allocate_pinned(&self, bytes: usize, _: bool) -> Result<NonNull<u8>, DriverError> {
-        self.admit("cuMemHostAlloc")?;
+        self.admit_allocation("cuMemHostAlloc")?;
         let address = self.state().pinned.allocate(bytes, 64);
         Ok(NonNull::new(address as *mut u8).expect("an allocation"))
     }

@@ -23,7 +23,9 @@
 //!    labels. [`compose::CpuBackend`] does so over rows, a sample per thread.
 //! 7. [`loader`] does 3 to 6 on many threads and hands batches to a training loop, in order, the same
 //!    for any number of threads and ranks, and resumable.
-//! 8. [`dataset`] writes composed data sets to disk instead, and [`view`] shows any of these.
+//! 8. [`cuda`] does 6 and 7 on a GPU, byte for byte, and leaves the batches there.
+//! 9. [`dataset`] writes composed data sets to disk instead, and [`view`] shows any of these.
+//!    [`bench`] measures them.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -73,7 +75,7 @@
 //! | `cuda` | composing on NVIDIA GPUs; the driver is looked for at run time |
 //! | `candle-cuda` | batches as candle's CUDA tensors without a copy; needs nvcc to build and CUDA's libraries to start |
 //!
-//! `unsafe` is denied but for the two calls in [`bank::map`].
+//! `unsafe` is denied but for the two calls in [`bank::map`] and in [`cuda`].
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]

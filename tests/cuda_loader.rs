@@ -18,7 +18,6 @@ use common::loaders::{
 use common::packs::{write_distinct_bank, write_scenes};
 use common::{ChaCha8Rng, SeedableRng};
 use pastebank::compose::{Batch, ElementType, Layout, MaskOutput, OutputSpec};
-use pastebank::cuda::driver::DriverError;
 use pastebank::cuda::memory::Gpu;
 use pastebank::cuda::{Cuda, CudaLoader, CudaOptions};
 use pastebank::loader::{LoadedBatch, Loader, LoaderError, LoaderOptions, LoaderState, Tail};

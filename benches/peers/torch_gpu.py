@@ -32,6 +32,8 @@ INSTANCES = 8
 PAD = 114
 SIGMA = 2.0
 LEAST_AREA = 1
+# Pixels around a mask that its blur reaches.
+REACH = 6
 
 
 def ellipse(height, width, device):
@@ -80,88 +82,91 @@ def draw_sample(draw, data, canvas, layers):
     return scene, placed
 
 
-def resize(image, size):
-    """An image of bytes, as floats."""
-    return F.interpolate(image[None].float(), size=size, mode="bilinear", antialias=False)[0]
+def resize(image, masks, size):
+    """An image of bytes as floats, and its masks, in another size."""
+    image = F.interpolate(image[None].float(), size=size, mode="bilinear")[0]
+    masks = F.interpolate(masks[None].to(torch.uint8), size=size, mode="nearest")[0].bool()
+    return image, masks
 
 
-def resize_masks(masks, size):
-    return F.interpolate(masks[None].to(torch.uint8), size=size, mode="nearest")[0].bool()
-
-
-def jitter(image, masks, size, crop, flip, canvas):
-    """Large scale jittering: resize, crop or pad to the canvas, perhaps mirror."""
-    image, masks = resize(image, size), resize_masks(masks, size)
+def jitter(image, masks, crop, flip, canvas):
+    """The rest of large scale jittering: crop or pad a resized scene, perhaps mirrored."""
     if flip:
         image, masks = image.flip(-1), masks.flip(-1)
     top, left = crop
     image, masks = (it[:, top : top + canvas, left : left + canvas] for it in (image, masks))
-    below, right = canvas - image.shape[1], canvas - image.shape[2]
-    image = F.pad(image, (0, right, 0, below), value=PAD)
-    masks = F.pad(masks, (0, right, 0, below))
-    return image, masks
+    rest = (0, canvas - image.shape[2], 0, canvas - image.shape[1])
+    return F.pad(image, rest, value=PAD), F.pad(masks, rest)
 
 
-def paste(image, masks, cutout, size, top_left, flip, canvas):
-    """One layer: the blurred mask is its weight, the mask itself cuts those below. Changes `image`
-    and `masks`; returns the layer's own mask, or None if it lies outside."""
-    pixels, mask = resize(cutout[0], size), resize_masks(cutout[1][None], size)[0]
+def weigh(image, mask, size):
+    """A resized cutout, its mask and its blurred mask, with room for the blur around it."""
+    image, mask = resize(image, mask[None], size)
+    image = F.pad(image[None], (REACH,) * 4, mode="replicate")[0]
+    mask = F.pad(mask, (REACH,) * 4)
+    alpha = gaussian_blur(mask.float(), kernel_size=2 * REACH + 1, sigma=SIGMA)
+    return image, mask[0], alpha
+
+
+def blend(below, masks, image, mask, alpha):
+    """One layer over a window of the canvas: the blurred mask is its weight, the mask itself cuts
+    those of what it covers."""
+    return below + alpha * (image - below), masks & ~mask
+
+
+def paste(operations, canvas_image, canvas_masks, cutout, size, top_left, flip):
+    """One layer anywhere on the canvas. Changes `canvas_image` and `canvas_masks`, whose last one
+    becomes the layer's own."""
+    layer = operations["weigh"](*cutout, size)
     if flip:
-        pixels, mask = pixels.flip(-1), mask.flip(-1)
-    reach = 6
-    pixels = F.pad(pixels[None], (reach,) * 4, mode="replicate")[0]
-    mask = F.pad(mask, (reach,) * 4)
-    alpha = gaussian_blur(mask[None].float(), kernel_size=2 * reach + 1, sigma=SIGMA)
-    (top, left), (height, width) = (side - reach for side in top_left), mask.shape
+        layer = [it.flip(-1) for it in layer]
+    canvas = canvas_image.shape[-1]
+    (top, left), (height, width) = (side - REACH for side in top_left), layer[1].shape
     y0, x0, y1, x1 = max(top, 0), max(left, 0), min(top + height, canvas), min(left + width, canvas)
     if y0 >= y1 or x0 >= x1:
-        return None
-    inside = (..., slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-    there = (..., slice(y0, y1), slice(x0, x1))
-    pixels, alpha, mask = pixels[inside], alpha[inside], mask[inside]
-    image[there] = image[there] + alpha * (pixels - image[there])
-    masks[there] &= ~mask
-    own = torch.zeros(canvas, canvas, dtype=torch.bool, device=image.device)
-    own[there] = mask
-    return own
+        return False
+    layer = [it[..., y0 - top : y1 - top, x0 - left : x1 - left] for it in layer]
+    window = (..., slice(y0, y1), slice(x0, x1))
+    canvas_image[window], canvas_masks[:-1][window] = operations["blend"](
+        canvas_image[window], canvas_masks[:-1][window], *layer
+    )
+    canvas_masks[-1][window] = layer[1]
+    return True
 
 
-def finish(image, masks, mean, std):
-    """Normalised f16 image, masks and boxes of what is still to be seen."""
-    masks = masks[masks.flatten(1).sum(1) >= LEAST_AREA]
-    image = ((image.round() / 255 - mean) / std).half()
-    return image, masks, masks_to_boxes(masks)
+def normalise(image, mean, std):
+    return ((image.round() / 255 - mean) / std).half()
+
+
+OPERATIONS = {"resize": resize, "weigh": weigh, "blend": blend, "normalise": normalise}
 
 
 class Composer:
     def __init__(self, data, canvas, device, compiled):
         wrap = (lambda f: torch.compile(f, dynamic=True)) if compiled else (lambda f: f)
-        self.jitter, self.paste, self.finish = wrap(jitter), wrap(paste), wrap(finish)
+        self.operations = {name: wrap(function) for name, function in OPERATIONS.items()}
         self.data, self.canvas = data, canvas
         self.mean, self.std = (torch.tensor(v, device=device)[:, None, None] for v in (MEAN, STD))
 
     @torch.no_grad()
+    def sample(self, scene, layers):
+        data, operations, canvas = self.data, self.operations, self.canvas
+        index = scene["index"]
+        image, masks = operations["resize"](data.scenes[index], data.masks[index], scene["size"])
+        image, masks = jitter(image, masks, scene["crop"], scene["flip"], canvas)
+        # Room for the layers' masks, so that all those below are cut by one operation each.
+        masks = torch.cat([masks, masks.new_zeros(len(layers), canvas, canvas)])
+        count = INSTANCES
+        for cutout, size, top_left, flip in layers:
+            cutout = data.cutouts[cutout]
+            count += paste(operations, image, masks[: count + 1], cutout, size, top_left, flip)
+        masks = masks[:count]
+        masks = masks[masks.flatten(1).sum(1) >= LEAST_AREA]
+        image = operations["normalise"](image, self.mean, self.std)
+        return image, {"masks": masks, "boxes": masks_to_boxes(masks)}
+
     def batch(self, samples):
-        images, targets = [], []
-        for scene, layers in samples:
-            index = scene["index"]
-            image, masks = self.jitter(
-                self.data.scenes[index], self.data.masks[index],
-                scene["size"], scene["crop"], scene["flip"], self.canvas,
-            )
-            # Room for the layers' masks, so that those below are cut in one operation each.
-            all_masks = torch.cat([masks, masks.new_zeros(len(layers), self.canvas, self.canvas)])
-            count = len(masks)
-            for cutout, size, top_left, flip in layers:
-                own = self.paste(
-                    image, all_masks[:count], self.data.cutouts[cutout], size, top_left, flip, self.canvas
-                )
-                if own is not None:
-                    all_masks[count] = own
-                    count += 1
-            image, masks, boxes = self.finish(image, all_masks[:count], self.mean, self.std)
-            images.append(image)
-            targets.append({"masks": masks, "boxes": boxes})
+        images, targets = zip(*(self.sample(*sample) for sample in samples))
         return torch.stack(images), targets
 
 
@@ -174,9 +179,12 @@ def measure(composer, data, options):
     """Images a second of one batch after another, warm-up apart."""
     draw = random.Random(2)
     make = lambda: [draw_sample(draw, data, options.canvas, options.layers) for _ in range(options.batch)]
-    for _ in range(3):
+    started, warm = time.perf_counter(), 0
+    # Compiling goes on for as long as there are new shapes.
+    while warm < 3 or time.perf_counter() - started < options.seconds:
         composer.batch(make())
-    synchronize(options.device)
+        synchronize(options.device)
+        warm += 1
     rates, started = [], time.perf_counter()
     while len(rates) < 3 or time.perf_counter() - started < options.seconds:
         samples = make()
@@ -189,7 +197,7 @@ def measure(composer, data, options):
 
 
 def check(images, targets, options):
-    """That what was measured is a batch: shapes, types, and masks that do not overlap where pasted."""
+    """That what was measured is a batch: shapes, types, finite values, a box for each mask."""
     assert images.shape == (options.batch, 3, options.canvas, options.canvas), images.shape
     assert images.dtype == torch.float16 and bool(images.isfinite().all())
     for target in targets:
@@ -204,7 +212,7 @@ def main():
     parser.add_argument("--canvas", type=int, default=1024, help="side of the square images")
     parser.add_argument("--layers", type=int, default=20)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=10, help="time for each way")
+    parser.add_argument("--seconds", type=float, default=10, help="time for each way, and as much again to warm up")
     parser.add_argument("--ways", nargs="+", choices=["eager", "compile"], default=["eager", "compile"])
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -214,7 +222,14 @@ def main():
     name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
     for way in options.ways:
         composer = Composer(data, options.canvas, options.device, way == "compile")
-        rates = measure(composer, data, options)
+        try:
+            rates = measure(composer, data, options)
+        except Exception as error:
+            # torch.compile needs a C compiler, which not every machine has.
+            if way == "eager":
+                raise
+            print(f"torch {way} does not run here: {str(error).strip().splitlines()[0]}", flush=True)
+            continue
         line = {
             "peer": f"torch {way}",
             "canvas": [options.canvas] * 2,

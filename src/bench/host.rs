@@ -18,6 +18,8 @@ use crate::sampler::{Sample, Sampler};
 const COPY: &str = "CPU copy bandwidth";
 /// Batches that fill a loader's ring and touch its memory, before anything is measured.
 const WARM_UP_BATCHES: usize = 6;
+/// Batches of one run at least: they come unevenly, since threads work on several at a time.
+const LEAST_BATCHES: usize = 4;
 /// Starts of a loader that are measured.
 const STARTS: usize = 3;
 
@@ -156,7 +158,7 @@ pub(super) fn stream<B: Loaded>(
     Ok((spread, last))
 }
 
-/// Images a second of one run, of one batch at least. It ends when its last batch is composed.
+/// Images a second of one run. It ends when its last batch is composed.
 fn run<B: Loaded>(
     loader: &mut dyn Iterator<Item = Result<B, LoaderError>>,
     time: Duration,
@@ -164,10 +166,10 @@ fn run<B: Loaded>(
 ) -> Result<f64, BenchError> {
     let started = Instant::now();
     let mut images = 0;
-    for batch in loader {
+    for (number, batch) in loader.enumerate() {
         let batch = batch?;
         images += batch.images();
-        if started.elapsed() >= time {
+        if number + 1 >= LEAST_BATCHES && started.elapsed() >= time {
             batch.settle()?;
             *last = Some(batch);
             break;

@@ -1,5 +1,4 @@
-//! The CUDA back end: whole batches composed on a GPU.
-
+#![doc = include_str!("guide.md")]
 #![allow(unsafe_code)]
 
 mod arena;

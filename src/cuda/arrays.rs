@@ -73,16 +73,18 @@ impl CudaBatch {
         Ok(())
     }
 
-    /// The images: `[batch, 3, height, width]`, or `[batch, height, width, 3]` in [`Layout::Hwc`].
+    /// The images: `[batch, 3, height, width]`, or `[batch, height, width, 3]` in [`Layout::Hwc`]. None,
+    /// an empty array, once a tensor has taken them over.
     pub fn image(&self, owner: Owner) -> DeviceArray {
         let [width, height] = self.sides();
-        let batch = self.len() as i64;
+        let address = self.image_address();
+        let batch = address.map_or(0, |_| self.len() as i64);
         let shape = match self.spec().layout {
             Layout::Chw => vec![batch, 3, height, width],
             Layout::Hwc => vec![batch, height, width, 3],
         };
         let element = self.spec().element.into();
-        self.array(self.addresses().image, shape, element, owner)
+        self.array(address.unwrap_or(0), shape, element, owner)
     }
 
     /// Visible masks as bits: u32 `[n, height, words]`, bit x % 32 of word x / 32 being pixel x; `None`

@@ -49,6 +49,9 @@ pub struct CudaBatch {
     /// How many of `consumed` are of the last round.
     consumed_count: usize,
     pub(super) expanded: Mutex<Expanded>,
+    /// Images in memory of their own, which a tensor can take over, instead of in the outputs'.
+    #[cfg(feature = "candle-cuda")]
+    pub(super) images: super::candle::OwnImages,
     /// Marking how far a consumer had come has failed: nobody knows when it is done.
     lost: Option<CudaError>,
 }
@@ -94,6 +97,8 @@ impl CudaBatch {
             consumed: Vec::new(),
             consumed_count: 0,
             expanded: Mutex::default(),
+            #[cfg(feature = "candle-cuda")]
+            images: super::candle::OwnImages::default(),
             lost: None,
             gpu: gpu.clone(),
         })
@@ -212,6 +217,24 @@ impl CudaBatch {
         words_of(self.canvas.width() as usize) * self.canvas.height() as usize
     }
 
+    /// Bytes of the images in the slot's memory.
+    fn image_bytes_of_slot(&self) -> usize {
+        #[cfg(feature = "candle-cuda")]
+        if self.images.are_own() {
+            return 0;
+        }
+        self.image_bytes()
+    }
+
+    /// Where the images are; `None` if a tensor has taken them over.
+    pub(super) fn image_address(&self) -> Option<u64> {
+        #[cfg(feature = "candle-cuda")]
+        if self.images.are_taken() {
+            return None;
+        }
+        Some(self.addresses().image)
+    }
+
     /// Bytes of all images.
     pub(super) fn image_bytes(&self) -> usize {
         self.len() * 3 * self.canvas.pixels() * self.spec.element.bytes()
@@ -282,7 +305,7 @@ impl CudaBatch {
             false => 0,
         };
         let room = Room {
-            image: self.image_bytes(),
+            image: self.image_bytes_of_slot(),
             // Which of them stay is known on the device alone.
             masks: candidates.saturating_mul(mask_bytes),
             instances: instance_bytes,

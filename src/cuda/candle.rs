@@ -16,13 +16,15 @@ use candle_core::op::BackpropOp;
 use candle_core::{Device, Shape, Storage, Tensor};
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtrMut};
 use half::{bf16, f16};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::batch::CudaBatch;
 use super::driver::{Driver, RawStream};
 use super::error::CudaError;
 use super::memory::Event;
-use super::pool::PoolMemory;
-use crate::compose::ElementType;
+use super::memory::{Gpu, Stream};
+use super::pool::{MemoryPool, PoolMemory};
+use crate::compose::{ElementType, Layout};
 
 /// Memory that could not become a tensor; it is freed.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,84 @@ pub enum TensorError {
     Candle(#[from] candle_core::Error),
 }
 
+/// A batch's images in memory of their own.
+#[derive(Debug, Default)]
+pub(super) struct OwnImages {
+    /// Where the memory comes from, if they are to be their own.
+    pool: Option<Arc<MemoryPool>>,
+    /// The latest images; `None` once a tensor has them.
+    memory: Mutex<Option<PoolMemory>>,
+}
+
+impl OwnImages {
+    /// Whether they are composed into memory of their own.
+    pub fn are_own(&self) -> bool {
+        self.pool.is_some()
+    }
+
+    /// Whether a tensor has taken them over.
+    pub fn are_taken(&self) -> bool {
+        self.are_own() && self.lock().is_none()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<PoolMemory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A pool for a GPU's images; `None` if it is no real one.
+pub(super) fn pool(gpu: &Gpu) -> Result<Option<Arc<MemoryPool>>, CudaError> {
+    gpu.device().map(MemoryPool::new).transpose()
+}
+
+impl CudaBatch {
+    /// The batch with images in memory of that pool, if there is one.
+    pub(super) fn with_own_images(mut self, pool: Option<&Arc<MemoryPool>>) -> CudaBatch {
+        self.images.pool = pool.cloned();
+        self
+    }
+
+    /// Memory for the next round's images, to be written on that stream; `None` if they are not to
+    /// have their own. What was there, and no tensor took over, is freed behind the consumers' work.
+    pub(super) fn allocate_images(
+        &mut self,
+        stream: &Arc<Stream>,
+    ) -> Result<Option<u64>, CudaError> {
+        let Some(pool) = self.images.pool.clone() else {
+            return Ok(None);
+        };
+        self.hold_up_for_consumers(stream)?;
+        let bytes = self.image_bytes();
+        let mut memory = self.images.lock();
+        *memory = None;
+        let images = memory.insert(pool.allocate("images", bytes, stream)?);
+        Ok(Some(images.address()))
+    }
+
+    /// The images as a tensor on candle's `device`, without a copy: `[batch, 3, height, width]`, or
+    /// `[batch, height, width, 3]` in [`Layout::Hwc`]. The tensor takes their memory over and may live
+    /// longer than the batch; candle's stream waits until they are composed. `None` if it was taken
+    /// before, or if the loader was made without [`CudaOptions::tensors`](super::CudaOptions::tensors).
+    ///
+    /// # Errors
+    /// [`TensorError`], for one if `device` is another GPU; the images are lost then.
+    pub fn image_tensor(&self, device: &Device) -> Result<Option<Tensor>, TensorError> {
+        let Some(memory) = self.images.lock().take() else {
+            return Ok(None);
+        };
+        let [width, height] = [self.canvas().width(), self.canvas().height()];
+        let [width, height] = [width as usize, height as usize];
+        let shape = match self.spec().layout {
+            Layout::Chw => (self.len(), 3, height, width),
+            Layout::Hwc => (self.len(), height, width, 3),
+        };
+        let element = self.spec().element;
+        memory
+            .into_tensor(element, shape, device, &self.ready)
+            .map(Some)
+    }
+}
+
 impl PoolMemory {
     /// Hands the memory to a tensor of that shape, dense, on candle's `device`. What comes onto
     /// candle's stream from now on waits for `ready`, which is recorded behind the kernels that write
@@ -77,7 +157,10 @@ impl PoolMemory {
         // found out here instead.
         let probe = stream.context().new_event(None);
         probe.map_err(candle_core::Error::wrap)?;
-        ready.hold_up(RawStream(stream.cu_stream().expose_provenance() as u64))?;
+        // SAFETY: candle's stream is of this device and lives as long as its device does.
+        ready.hold_up(unsafe {
+            RawStream::from_handle(stream.cu_stream().expose_provenance() as u64)
+        })?;
         let (address, length) = (self.give_away(), shape.elem_count());
         let storage = match element {
             ElementType::U8 => adopt::<u8>(&stream, address, length, candle),
@@ -132,9 +215,10 @@ fn adopt<T: CudaDType>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cuda::device::CudaDevice;
+    use crate::cuda::device_count;
     use crate::cuda::memory::Gpu;
     use crate::cuda::pool::MemoryPool;
-    use crate::cuda::{CudaDevice, device_count};
 
     #[test]
     fn a_tensor_takes_the_memory_over_and_the_pool_gets_it_back() {

@@ -63,7 +63,7 @@ pub(crate) struct Engine {
     gpu: Gpu,
     spec: OutputSpec,
     copy: Stream,
-    compute: Stream,
+    compute: Arc<Stream>,
     side: Stream,
     /// `cover` and `blur` are done.
     weighed: Event,
@@ -83,7 +83,7 @@ impl Engine {
         let mut engine = Engine {
             spec,
             copy: gpu.stream()?,
-            compute: gpu.stream()?,
+            compute: Arc::new(gpu.stream()?),
             side: gpu.stream()?,
             weighed: gpu.event(false)?,
             masked: gpu.event(false)?,
@@ -163,6 +163,12 @@ impl Engine {
     /// The form of its batches.
     pub(super) fn spec(&self) -> &OutputSpec {
         &self.spec
+    }
+
+    /// The stream that the images are composed on.
+    #[cfg(feature = "candle-cuda")]
+    pub(super) fn compute(&self) -> &Arc<Stream> {
+        &self.compute
     }
 
     /// The look-up table's address; 0 where there is none.

@@ -69,6 +69,11 @@ pub struct CudaOptions {
     /// Bytes of a batch's first arena, in pinned memory and again on the device; guessed from the
     /// canvas where `None`. Arenas grow as batches need it, whatever this is.
     pub arena_bytes: Option<usize>,
+    /// Images are composed into memory of their own, so that
+    /// [`CudaBatch::image_tensor`] can hand them over: one allocation from a pool a batch. Without
+    /// this it gives nothing.
+    #[cfg(feature = "candle-cuda")]
+    pub tensors: bool,
 }
 
 /// A GPU, as where a [`Loader`] composes.
@@ -84,6 +89,9 @@ pub struct Cuda {
     shipped_bytes: u64,
     arena_growths: u64,
     cache: CacheFigures,
+    /// Where images that become tensors are composed.
+    #[cfg(feature = "candle-cuda")]
+    pool: Option<Arc<super::pool::MemoryPool>>,
 }
 
 #[derive(Debug)]
@@ -210,7 +218,14 @@ impl Cuda {
             let batch = sample.saturating_mul(options.batch_size);
             batch.min(MOST_GUESSED_ARENA)
         });
+        #[cfg(feature = "candle-cuda")]
+        let pool = match cuda.tensors {
+            true => super::candle::pool(&gpu).map_err(|error| refused(error.into()))?,
+            false => None,
+        };
         Ok(Cuda {
+            #[cfg(feature = "candle-cuda")]
+            pool,
             gpu,
             spec: options.output,
             head: Head {
@@ -282,8 +297,11 @@ impl Compose for Cuda {
     }
 
     fn memory(&mut self, role: Role) -> Result<CudaMemory, ComposeError> {
+        let batch = CudaBatch::new(&self.gpu, self.spec)?;
+        #[cfg(feature = "candle-cuda")]
+        let batch = batch.with_own_images(self.pool.as_ref());
         Ok(CudaMemory {
-            batch: CudaBatch::new(&self.gpu, self.spec)?,
+            batch,
             role,
             arena: None,
             gathered: Vec::new(),

@@ -12,12 +12,19 @@ use super::error::CudaError;
 #[derive(Clone, Debug)]
 pub struct Gpu {
     driver: Arc<dyn Driver>,
+    /// The same, if it is a real one: tensors are made of its memory.
+    #[cfg(feature = "candle-cuda")]
+    device: Option<Arc<CudaDevice>>,
 }
 
 impl Gpu {
     /// A GPU behind that driver.
     pub fn new(driver: Arc<dyn Driver>) -> Gpu {
-        Gpu { driver }
+        Gpu {
+            driver,
+            #[cfg(feature = "candle-cuda")]
+            device: None,
+        }
     }
 
     /// The GPU of that number, counted from 0 as CUDA counts those that `CUDA_VISIBLE_DEVICES` leaves,
@@ -27,7 +34,18 @@ impl Gpu {
     /// [`CudaError`] says what is missing: a driver, a new enough one, a device of that number, a new
     /// enough one; or what the driver said.
     pub fn open(ordinal: usize) -> Result<Gpu, CudaError> {
-        Ok(Gpu::new(CudaDevice::open(ordinal)?))
+        let device = CudaDevice::open(ordinal)?;
+        Ok(Gpu {
+            driver: device.clone(),
+            #[cfg(feature = "candle-cuda")]
+            device: Some(device),
+        })
+    }
+
+    /// The real GPU behind it.
+    #[cfg(feature = "candle-cuda")]
+    pub(super) fn device(&self) -> Option<&Arc<CudaDevice>> {
+        self.device.as_ref()
     }
 
     /// The device in words: name, number, compute capability.

@@ -92,6 +92,10 @@ impl Engine {
         };
         let parameters = &mut launches.batch;
         batch.make_room(head.canvas, gathered, totals.first_candidate, parameters)?;
+        #[cfg(feature = "candle-cuda")]
+        if let Some(image) = batch.allocate_images(self.compute())? {
+            parameters.image = image;
+        }
         launches.cover = blocks(totals.first_cover_tile.into())?;
         launches.blur = blocks(totals.first_blur_tile.into())?;
         let samples = gathered.len() as u64;

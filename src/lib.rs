@@ -25,7 +25,7 @@
 //!    for any number of threads and ranks, and resumable.
 //! 8. [`cuda`] does 6 and 7 on a GPU, byte for byte, and leaves the batches there.
 //! 9. [`dataset`] writes composed data sets to disk instead, and [`view`] shows any of these.
-//!    [`bench`] measures them.
+//!    [`mod@bench`] measures them.
 //!
 //! ```no_run
 //! use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! A small trait between our host logic and the CUDA driver, so that the logic is tested without a
 //! GPU: the tests have a driver that runs the kernels' sources on the CPU, and one that records,
-//! delays and refuses. [`device`](super::device) is the real one.
+//! delays and refuses. [`Gpu::open`](super::memory::Gpu::open) has the real one.
 
 use std::fmt;
 use std::ptr::NonNull;

@@ -26,7 +26,7 @@ use crate::geometry::Size;
 use crate::plan::Keep;
 
 /// Threads of a block where a tile has four parts, one a warp. Every kernel gives the same for any
-/// multiple of 32 up to 256.
+/// multiple of 32 up to the most that its launch bounds allow: 128 for `compose`, 256 for the others.
 const WARP_EACH: u32 = 128;
 /// Threads of the other kernels' blocks.
 const THREADS: u32 = 256;

@@ -64,6 +64,11 @@ __device__ __forceinline__ i32 words_across(const Rect &rect) {
     return ((rect.x1 + 31) >> 5) - first_word(rect);
 }
 
+// Bytes from one row of a rectangle's weights to the next: a multiple of 4.
+__device__ __forceinline__ u32 weight_stride(const Rect &rect) {
+    return u32(rect.x1 - rect.x0 + 3) & ~3u;
+}
+
 // The bits of word column `word` whose pixels lie in x0..x1.
 __device__ __forceinline__ u32 bits_within(i32 word, i32 x0, i32 x1) {
     const i32 from = max(x0 - 32 * word, 0);

@@ -103,19 +103,21 @@ __device__ __forceinline__ void compose_column(const EncodedLayer &layer, const 
                                                i32 x, i32 y0, i32 y1) {
     const bool within = rect.x0 <= x && x < rect.x1;
     const ColourMatrix matrix(layer.color, strip);
+    // Not in the loop, whose stores could change it for all that the compiler knows.
+    const u32 kind = layer.weight;
     for (i32 y = y0; y < y1; ++y) {
         u32 a = 0;
         bool sampled = true;
-        if (layer.weight == WEIGHT_FILTERED) {
+        if (kind == WEIGHT_FILTERED) {
             a = within ? __ldg(at_address<const u8>(weights)) : 0;
-            weights += u64(rect.x1 - rect.x0);
+            weights += weight_stride(rect);
             sampled = __any_sync(ALL_LANES, a != 0);
         }
         if (sampled) {
             columns.load();
-            if (layer.weight != WEIGHT_FILTERED && within && columns.is_inside()) {
+            if (kind != WEIGHT_FILTERED && within && columns.is_inside()) {
                 const u32 coverage = columns.alpha(0);
-                a = layer.weight == WEIGHT_SOFT ? coverage : in_mask(coverage) ? 255 : 0;
+                a = kind == WEIGHT_SOFT ? coverage : in_mask(coverage) ? 255 : 0;
             }
             // Without weight rule 11 changes nothing, and with all of it the layer's colour is left.
             if (a != 0) {
@@ -139,8 +141,8 @@ __device__ __forceinline__ void compose_layer(const EncodedLayer &layer, const L
             continue;
         }
         const i32 x = left + i32(lane_of_thread());
-        const u64 weights = first_weight + place.weight +
-                            u64(i64(y0 - rect.y0) * (rect.x1 - rect.x0) + (x - rect.x0));
+        const u64 weights = first_weight + place.weight + u64(y0 - rect.y0) * weight_stride(rect) +
+                            u64(i64(x - rect.x0));
         if (layer.sampling.rotated) {
             const RotatedColumn column(layer.sampling, place.texels, x, y0);
             compose_column(layer, rect, weights, column, strip, x, y0, y1);

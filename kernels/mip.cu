@@ -51,6 +51,7 @@ extern "C" __global__ void __launch_bounds__(256) mip(const MipParameters parame
         }
     }
     u32 width = job.size[0];
+    u32 height = job.size[1];
     u32 side = MIP_TILE;
     for (u32 level = 0; level < job.levels; ++level) {
         __syncthreads();
@@ -58,6 +59,7 @@ extern "C" __global__ void __launch_bounds__(256) mip(const MipParameters parame
         size[0] = next_level(size[0]);
         size[1] = next_level(size[1]);
         width = next_level(width);
+        height = next_level(height);
         side /= 2;
     }
     __syncthreads();
@@ -71,6 +73,11 @@ extern "C" __global__ void __launch_bounds__(256) mip(const MipParameters parame
             texel[1] = u8(made[item] >> 8);
             texel[2] = u8(made[item] >> 16);
         }
+    }
+    // The last texel is read with the whole of its word, whose rest must have been written.
+    const u64 bytes = 3 * u64(width) * height;
+    if (blockIdx.x == job.first_tile && threadIdx.x < u32(0 - bytes) % 4) {
+        at_address<u8>(job.target)[bytes + threadIdx.x] = 0;
     }
 }
 

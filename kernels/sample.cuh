@@ -133,7 +133,10 @@ struct UprightColumns {
 // Rule 12: a rotated cutout, one column of pixels a lane, with the same functions.
 struct RotatedColumn {
     u64 texels;
+    // Of the placement the steps are read again for each row: no lane has registers for them.
     const Sampling *sampling;
+    u32 level[2];
+    u32 resized[2];
     i64 distance[2];
     i64 step[2];
     u32 weight;
@@ -141,7 +144,10 @@ struct RotatedColumn {
     Colour bottom;
 
     __device__ __forceinline__ RotatedColumn(const Sampling &placed, u64 address, i32 x, i32 y)
-        : texels(address), sampling(&placed) {
+        : texels(address),
+          sampling(&placed),
+          level{placed.level[0], placed.level[1]},
+          resized{placed.resized[0], placed.resized[1]} {
         const i64 width = placed.resized[0];
         const i64 height = placed.resized[1];
         const i64 cos = placed.cos;
@@ -157,8 +163,6 @@ struct RotatedColumn {
     }
 
     __device__ __forceinline__ void load() {
-        const u32 *level = sampling->level;
-        const u32 *resized = sampling->resized;
         Tap across = rotated_tap(distance[0], sampling->step[0], resized[0], level[0]);
         const Tap down = rotated_tap(distance[1], sampling->step[1], resized[1], level[1]);
         across.first *= 4;
@@ -177,8 +181,8 @@ struct RotatedColumn {
     }
 
     __device__ __forceinline__ bool is_inside() const {
-        return is_inside_rotated(distance[0], sampling->resized[0]) &&
-               is_inside_rotated(distance[1], sampling->resized[1]);
+        return is_inside_rotated(distance[0], resized[0]) &&
+               is_inside_rotated(distance[1], resized[1]);
     }
 
     __device__ __forceinline__ void advance() {

@@ -150,24 +150,12 @@ __device__ __forceinline__ u32 filter_down(const u32 *column, const u32 *filter,
            round_filtered(sums[3]) << 24;
 }
 
-// Stores the weights of pixels x..x+4 of a row, as many as the row has.
-__device__ __forceinline__ void store_weights(u64 row, i32 x, i32 width, u32 weights) {
-    const u64 address = row + u64(x);
-    if (x + 4 <= width && address % 4 == 0) {
-        *at_address<u32>(address) = weights;
-        return;
-    }
-    for (i32 pixel = 0; pixel < 4 && x + pixel < width; ++pixel) {
-        at_address<u8>(address)[pixel] = u8(weights >> (8 * pixel));
-    }
-}
-
 // Rule 9: the blend weights of the layers that have a filter.
 //
 // Grid: the tiles, BLUR_TILE_WIDTH × BLUR_TILE_ROWS, of these layers' `rect`. Reads the mask bits of
 // the tile grown by the radius, which `cover` made (`visible` changes them: it must come after), and
-// writes one byte a pixel. Both passes lie in shared memory, 8 KiB. A filter's weights sum to 65536,
-// so a window that is all mask gives 255 and one without mask gives 0.
+// writes one byte a pixel, four at a time. Both passes lie in shared memory, 8 KiB. A filter's
+// weights sum to 65536, so a window that is all mask gives 255 and one without mask gives 0.
 extern "C" __global__ void __launch_bounds__(256) blur(const BatchParameters parameters) {
     __shared__ u32 filter[2 * MOST_RADIUS + 1];
     __shared__ u32 sums[2 * MOST_RADIUS + 2];
@@ -244,7 +232,8 @@ extern "C" __global__ void __launch_bounds__(256) blur(const BatchParameters par
             const u32 value = empty  ? 0
                               : full ? 0xffffffff
                                      : filter_down(&across[item], filter, radius);
-            store_weights(target + u64(y) * u64(width), x, width, value);
+            // A word may end in the row's padding.
+            *at_address<u32>(target + u64(y) * weight_stride(rect) + u64(x)) = value;
         }
     }
 }

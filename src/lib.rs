@@ -25,7 +25,7 @@
 //!    for any number of threads and ranks, and resumable.
 //! 8. [`cuda`] does 6 and 7 on a GPU, byte for byte, and leaves the batches there.
 //! 9. [`dataset`] writes composed data sets to disk instead, and [`view`] shows any of these.
-//!    [`bench`] measures them.
+//!    [`mod@bench`] measures them.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -62,7 +62,7 @@
 //!
 //! # Features
 //!
-//! All are on by default and need nothing but a stable Rust toolchain.
+//! All but the last are on by default and need nothing but a stable Rust toolchain.
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -73,6 +73,7 @@
 //! | `demo` | the data set that `pastebank demo` draws |
 //! | `candle` | batches as candle tensors |
 //! | `cuda` | composing on NVIDIA GPUs; the driver is looked for at run time |
+//! | `candle-cuda` | batches as candle's CUDA tensors without a copy; needs nvcc to build and CUDA's libraries to start |
 //!
 //! `unsafe` is denied but for the two calls in [`bank::map`] and in [`cuda`].
 

@@ -289,7 +289,8 @@ struct Wrong {
     right: usize,
 }
 
-impl Driver for Wrong {
+// SAFETY: pinned memory is a block of the host's, filled when it is made and kept until it is freed.
+unsafe impl Driver for Wrong {
     unsafe fn launch(
         &self,
         stream: RawStream,

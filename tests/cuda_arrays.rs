@@ -56,7 +56,7 @@ fn arrays_are_the_batchs() {
         return;
     }
     let (batch, host) = first_batches(OutputSpec::default());
-    let stream = RawStream(1);
+    let stream = RawStream::LEGACY;
     batch.wait_on(stream).unwrap();
     let view = |sample| host.sample(sample).unwrap();
     let n = host.instance_count() as i64;
@@ -147,8 +147,9 @@ fn masks_are_bits_or_bytes() {
     let mut expected = Vec::new();
     (0..host.len()).for_each(|sample| host.masks_u8(sample, &mut expected));
     // Asked for twice, on two streams: made once.
-    for (stream, element) in [(1, Element::Bool), (2, Element::U8)] {
-        let masks = batch.masks(RawStream(stream), element, batch.clone());
+    let streams = [RawStream::LEGACY, RawStream::PER_THREAD];
+    for (stream, element) in streams.into_iter().zip([Element::Bool, Element::U8]) {
+        let masks = batch.masks(stream, element, batch.clone());
         let masks = masks.unwrap().unwrap();
         assert_eq!(masks.shape(), [n, height, width]);
         assert_eq!(masks.element(), element);
@@ -160,7 +161,7 @@ fn masks_are_bits_or_bytes() {
     };
     let (batch, _) = first_batches(none);
     assert!(batch.mask_bits(batch.clone()).unwrap().is_none());
-    let masks = batch.masks(RawStream(1), Element::U8, batch.clone());
+    let masks = batch.masks(RawStream::LEGACY, Element::U8, batch.clone());
     assert!(masks.unwrap().is_none());
 }
 
@@ -172,9 +173,11 @@ fn a_dlpack_tensor_keeps_its_batch() {
         return;
     }
     let (batch, host) = first_batches(OutputSpec::default());
-    assert!(batch.hand_over(Some(0)).is_err());
-    batch.hand_over(None).unwrap();
-    batch.hand_over(Some(2)).unwrap();
+    // SAFETY: 0 is no stream, and the others are CUDA's own.
+    let hand_over = |stream| unsafe { batch.hand_over(stream) };
+    assert!(hand_over(Some(0)).is_err());
+    hand_over(None).unwrap();
+    hand_over(Some(2)).unwrap();
     let image = batch.image(batch.clone()).to_dlpack_versioned(0).into_raw();
     let held = Arc::downgrade(&batch);
     drop(batch);

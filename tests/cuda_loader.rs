@@ -18,7 +18,6 @@ use common::loaders::{
 use common::packs::{write_distinct_bank, write_scenes};
 use common::{ChaCha8Rng, SeedableRng};
 use pastebank::compose::{Batch, ElementType, Layout, MaskOutput, OutputSpec};
-use pastebank::cuda::driver::DriverError;
 use pastebank::cuda::memory::Gpu;
 use pastebank::cuda::{Cuda, CudaLoader, CudaOptions};
 use pastebank::loader::{LoadedBatch, Loader, LoaderError, LoaderOptions, LoaderState, Tail};
@@ -177,7 +176,7 @@ fn a_whole_bank_goes_through_a_small_window() {
     let folder = tempfile::tempdir().unwrap();
     let mut draw = ChaCha8Rng::seed_from_u64(8);
     write_scenes(&folder.path().join("scenes"), &mut draw, SCENES, 1);
-    // 22 MB: several windows of 4 MB.
+    // 22 MB: more than one window of 16 MiB.
     write_distinct_bank(&folder.path().join("bank"), 1000);
     let packs = open(folder);
     let cuda = CudaOptions {
@@ -307,10 +306,10 @@ fn batches_outlive_their_loader_and_come_back_in_any_order() {
 fn run_to_failure(
     gpu: &Gpu,
     packs: &Packs,
-    cuda: CudaOptions,
+    (options, cuda): (LoaderOptions, CudaOptions),
     expected: &[LoadedBatch],
 ) -> (usize, Option<LoaderError>) {
-    let mut loader = match CudaLoader::on_gpu(gpu.clone(), sampler(packs), failing(), cuda) {
+    let mut loader = match CudaLoader::on_gpu(gpu.clone(), sampler(packs), options, cuda) {
         Ok(loader) => loader,
         Err(error) => return (0, Some(error)),
     };
@@ -331,7 +330,7 @@ fn run_to_failure(
             // What this fails with the next launch tells, or nothing was enqueued.
             let _ = batch.wait_on(stream.raw());
         }
-        let mut found = Batch::new(failing().output);
+        let mut found = Batch::new(options.output);
         if batch.download(&mut found).is_ok() {
             assert_eq!(difference(&found, &expected[count]), None);
         }
@@ -368,12 +367,15 @@ fn a_call_that_fails_ends_the_run_and_leaves_nothing_behind() {
     }
     let packs = packs(10);
     let expected = expected_batches(&packs);
+    let options = (failing(), cache(20 << 10));
     let mut told = 0;
-    for sticky in [false, true] {
-        for call in 1.. {
+    // Where one call fails and where all fail from there on: every call for the one, every third for
+    // the other.
+    for (sticky, step) in [(false, 1), (true, 3)] {
+        for call in (1..).step_by(step) {
             let (driver, gpu) = host(call);
             driver.fail_at(call, 700, sticky);
-            let (count, error) = run_to_failure(&gpu, &packs, cache(20 << 10), &expected);
+            let (count, error) = run_to_failure(&gpu, &packs, options, &expected);
             drop(gpu);
             driver.assert_nothing_left();
             let Some(error) = error else {
@@ -410,21 +412,24 @@ fn memory_that_runs_out_anywhere_is_named() {
     }
     let packs = packs(11);
     let expected = expected_batches(&packs);
+    // With one slot in flight there is never another one to do with.
+    let one_ahead = LoaderOptions {
+        prefetch: 1,
+        ..failing()
+    };
     let mut named = std::collections::BTreeSet::new();
-    // Every call, so that every allocation is among them.
     for cuda in [cache(20 << 10), caches()[4]] {
-        for call in 1.. {
-            let (driver, gpu) = host(call);
-            driver.fail_at(call, DriverError::OUT_OF_MEMORY, false);
-            let (_, error) = run_to_failure(&gpu, &packs, cuda, &expected);
+        for allocation in 1.. {
+            let (driver, gpu) = host(allocation);
+            driver.fail_allocation(allocation);
+            let (_, error) = run_to_failure(&gpu, &packs, (one_ahead, cuda), &expected);
             drop(gpu);
             driver.assert_nothing_left();
             let text = error.map_or_else(String::new, |error| error.to_string());
             if let Some((_, what)) = text.split_once(" bytes of ") {
                 named.extend(what.split(" on ").next().map(str::to_owned));
             }
-            // The steady state allocates nothing any more.
-            if driver.calls() < call || call > 250 {
+            if driver.allocations() < allocation {
                 break;
             }
         }
@@ -444,20 +449,72 @@ fn memory_that_runs_out_anywhere_is_named() {
         assert!(named.contains(what), "{what} is not in {named:?}");
     }
     println!("out of memory for {named:?}");
-    // A device that is just too small.
-    let mut ends = [0, 0];
-    for bytes in (0..6_000_000).step_by(120_000) {
+}
+
+#[test]
+fn fewer_slots_do_where_memory_runs_out() {
+    if !kernels("too little memory for all slots") {
+        return;
+    }
+    let packs = packs(11);
+    let expected = expected_batches(&packs);
+    let run = |bytes, prefetch| {
         let (driver, gpu) = host(bytes);
         driver.limit_device(bytes);
-        let (_, error) = run_to_failure(&gpu, &packs, cache(1 << 20), &expected);
-        ends[usize::from(error.is_some())] += 1;
-        if let Some(error) = error {
-            assert!(error.to_string().contains("no memory for "), "{error}");
-        }
+        let options = LoaderOptions {
+            prefetch,
+            ..failing()
+        };
+        let options = (options, cache(1 << 20));
+        let (count, error) = run_to_failure(&gpu, &packs, options, &expected);
         drop(gpu);
         driver.assert_nothing_left();
+        assert!(error.is_some() || count == expected.len());
+        error.map(|error| error.to_string())
+    };
+    // What is enough for one batch ahead is enough, however many are wished for.
+    let mut ends = [0, 0];
+    for bytes in (0..6_000_000).step_by(200_000) {
+        let few = run(bytes, 1);
+        let many = run(bytes, 3);
+        assert_eq!(few.is_none(), many.is_none(), "{bytes}: {few:?}, {many:?}");
+        ends[usize::from(few.is_some())] += 1;
+        for error in few.iter().chain(&many) {
+            assert!(error.contains("no memory for "), "{error}");
+        }
     }
-    assert!(ends.iter().all(|&count| count > 5), "{ends:?}");
+    assert!(ends.iter().all(|&count| count > 3), "{ends:?}");
+}
+
+/// An allocation that fails, any one, ends no run in which there is another slot already.
+#[test]
+fn a_slot_without_memory_is_given_up_and_no_batch_is_lost() {
+    if !kernels("a slot without memory") {
+        return;
+    }
+    let packs = packs(11);
+    let options = LoaderOptions {
+        epochs: Some(1),
+        prefetch: 3,
+        ..options(4, 2)
+    };
+    let mut survived = 0;
+    for allocation in 1.. {
+        let (driver, gpu) = host(allocation);
+        driver.fail_allocation(allocation);
+        // Of a loader that has just begun there is no other slot.
+        let found = CudaLoader::on_gpu(gpu, sampler(&packs), options, cache(20 << 10));
+        if let Ok(found) = found {
+            let expected = Loader::new(sampler(&packs), options).unwrap();
+            expect_all(found, expected, &format!("allocation {allocation} fails"));
+            survived += 1;
+        }
+        driver.assert_nothing_left();
+        if driver.allocations() < allocation {
+            break;
+        }
+    }
+    assert!(survived > 10, "{survived}");
 }
 
 #[test]

@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use common::delayed_driver::{Call, DelayedDriver, Pace};
 use common::equal::difference;
-use common::hazards::expect_order;
+use common::hazards::{expect_order, find_hazard};
 use common::host_driver::{Order, Settings, kernels};
 use common::loaders::{
     Packs, cache, caches, expect_all, expect_equal, expect_step, options, packs, sampler,
 };
 use common::{ChaCha8Rng, RngExt, SeedableRng};
 use pastebank::compose::Batch;
-use pastebank::cuda::driver::{Driver, Kernel, RawStream};
+use pastebank::cuda::driver::{Driver, Kernel, RawEvent, RawStream};
+use pastebank::cuda::interop::Element;
 use pastebank::cuda::layout::BatchParameters;
 use pastebank::cuda::memory::{Event, Gpu, PinnedMemory};
 use pastebank::cuda::{Cuda, CudaLoader, CudaOptions};
@@ -80,10 +81,11 @@ fn no_order_of_the_device_shows_in_a_batch() {
     println!("{compared} batches equal over {} orders", seeds());
 }
 
-/// A training loop's step, as far as the driver sees it: a copy of the images on a stream of its
+/// A training loop's step, as far as the driver sees it: a copy of all images on a stream of its
 /// own, which nobody waits for yet.
 struct Step {
-    image: PinnedMemory,
+    /// Of the batch and of its twins.
+    images: Vec<PinnedMemory>,
     done: Event,
     expected: LoadedBatch,
 }
@@ -96,18 +98,23 @@ impl Step {
         batch: &LoadedBatch<Cuda>,
         expected: LoadedBatch,
     ) -> Step {
-        let bytes = expected.image_bytes().len();
-        let image = gpu.pinned_memory("a step", bytes, false).unwrap();
         let done = gpu.event(false).unwrap();
         batch.wait_on(stream).unwrap();
-        let address = image_address(driver, batch.step());
-        // SAFETY: the batch's images are there, in device memory of this driver, until what is on the
-        // stream when the batch is dropped is done; `image` is kept until `done` is.
-        let copied = unsafe { driver.copy_to_host(stream, image.pointer(), address, bytes) };
-        copied.unwrap();
+        let copy = |(images, address): (&Batch, u64)| {
+            let bytes = images.image_bytes().len();
+            let image = gpu.pinned_memory("a step", bytes, false).unwrap();
+            // SAFETY: the batch's images are there, in device memory of this driver, until what is on
+            // the stream when the batch is dropped is done; `image` is kept until `done` is.
+            let copied = unsafe { driver.copy_to_host(stream, image.pointer(), address, bytes) };
+            copied.unwrap();
+            image
+        };
+        let batches = std::iter::once(&*expected).chain(expected.twins());
+        let addresses = image_addresses(driver, batch.step(), expected.twins().is_some());
+        let images = batches.zip(addresses).map(copy).collect();
         done.record(stream).unwrap();
         Step {
-            image,
+            images,
             done,
             expected,
         }
@@ -115,21 +122,25 @@ impl Step {
 
     fn expect_right(&self) {
         self.done.synchronize().unwrap();
-        let pointer = self.image.pointer().as_ptr();
-        // SAFETY: the copy that wrote these bytes is done.
-        let found = unsafe { std::slice::from_raw_parts(pointer, self.image.bytes()) };
-        let step = self.expected.step();
-        assert!(
-            found == self.expected.image_bytes(),
-            "step {step} was overwritten"
-        );
+        let expected = std::iter::once(&*self.expected).chain(self.expected.twins());
+        for (number, (image, expected)) in self.images.iter().zip(expected).enumerate() {
+            let pointer = image.pointer().as_ptr();
+            // SAFETY: the copy that wrote these bytes is done.
+            let found = unsafe { std::slice::from_raw_parts(pointer, image.bytes()) };
+            let step = self.expected.step();
+            let what = ["samples", "twins"][number];
+            assert!(
+                found == expected.image_bytes(),
+                "the {what} of step {step} were overwritten"
+            );
+        }
     }
 }
 
-/// Where the images of a step are; no batch was launched twice.
-fn image_address(driver: &DelayedDriver, step: u64) -> u64 {
+/// Where the images of a step are, and those of its twins; no batch was launched twice.
+fn image_addresses(driver: &DelayedDriver, step: u64, twins: bool) -> Vec<u64> {
     let log = driver.log();
-    let mut launches = log.iter().filter_map(|call| match call {
+    let launches = log.iter().filter_map(|call| match call {
         Call::Launch {
             kernel: Kernel::Compose,
             parameters,
@@ -137,7 +148,9 @@ fn image_address(driver: &DelayedDriver, step: u64) -> u64 {
         } => Some(bytemuck::pod_read_unaligned::<BatchParameters>(parameters)),
         _ => None,
     });
-    launches.nth(step as usize).unwrap().image
+    let batches = 1 + usize::from(twins);
+    let launches = launches.skip(step as usize * batches).take(batches);
+    launches.map(|parameters| parameters.image).collect()
 }
 
 #[test]
@@ -151,6 +164,7 @@ fn a_slot_waits_for_the_streams_that_read_it() {
         let (driver, gpu) = delayed(seed);
         let options = LoaderOptions {
             prefetch: draw.random_range(1..4),
+            twins: seed % 2 == 1,
             ..options(3, 2)
         };
         let cuda = cache(20 << 10);
@@ -164,6 +178,10 @@ fn a_slot_waits_for_the_streams_that_read_it() {
             let batch = found.next().unwrap().unwrap();
             let stream = streams[draw.random_range(0..2)].raw();
             steps.push(Step::new(&driver, &gpu, stream, &batch, expected));
+            if draw.random_range(0..4) == 0 {
+                let masks = batch.masks(stream, Element::Bool, Arc::new(()));
+                assert!(masks.unwrap().is_some());
+            }
             if draw.random_range(0..3) == 0 {
                 held.push(batch);
             }
@@ -180,6 +198,86 @@ fn a_slot_waits_for_the_streams_that_read_it() {
         driver.assert_nothing_left();
         expect_order(&driver.log());
     }
+}
+
+/// The checker of orders sees what it is there for: each wait that is left out, unless others stand in
+/// for it, and each kernel that is moved to a stream that nobody waits for.
+#[test]
+fn an_order_that_is_missing_is_found() {
+    if !kernels("missing orders") {
+        return;
+    }
+    let packs = packs(27);
+    let (driver, gpu) = with_pace(3, Pace::Late);
+    let options = LoaderOptions {
+        epochs: Some(1),
+        ..options(3, 1)
+    };
+    let loader = CudaLoader::on_gpu(gpu.clone(), sampler(&packs), options, cache(20 << 10));
+    let streams = [gpu.stream().unwrap(), gpu.stream().unwrap()];
+    for (number, batch) in loader.unwrap().enumerate() {
+        let (batch, stream) = (batch.unwrap(), streams[number % 2].raw());
+        batch.wait_on(stream).unwrap();
+        batch.masks(stream, Element::U8, Arc::new(())).unwrap();
+    }
+    drop(streams);
+    drop(gpu);
+    let log = driver.log();
+    expect_order(&log);
+    let mut found = String::new();
+    for (number, call) in log.iter().enumerate() {
+        if matches!(call, Call::Wait { .. }) {
+            let mut without = log.clone();
+            without.remove(number);
+            found += &find_hazard(&without).err().unwrap_or_default();
+            found.push('\n');
+        }
+    }
+    for (kernel, missed) in [
+        ("`store`", "`copy to the device`"),
+        ("`cover`", "`copy to the device`"),
+        ("`visible`", "`blur`"),
+        ("`expand`", "`masks`"),
+    ] {
+        let words = format!("{kernel} on stream ");
+        let hazard = |line: &str| line.starts_with(&words) && line.contains(missed);
+        assert!(found.lines().any(hazard), "{kernel}, {missed}: {found}");
+    }
+    for (kernel, reader) in [(Kernel::Store, "`cover`"), (Kernel::Mip, "`compose`")] {
+        let hazard = find_hazard(&moved(&log, kernel)).unwrap_err();
+        let words = format!("{reader} on stream ");
+        assert!(hazard.starts_with(&words), "{hazard}");
+        assert!(hazard.contains(kernel.name()), "{hazard}");
+    }
+}
+
+/// The calls with those of one kernel on a stream of their own, which waits for what came before and
+/// for which nobody waits.
+fn moved(log: &[Call], kernel: Kernel) -> Vec<Call> {
+    // SAFETY: the stream is not used, only named in a log.
+    let other = unsafe { RawStream::from_handle(u64::MAX) };
+    let event = RawEvent(u64::MAX);
+    let mut moved = Vec::new();
+    for call in log {
+        let mut call = call.clone();
+        if let Call::Launch {
+            stream, kernel: it, ..
+        } = &mut call
+            && *it == kernel
+        {
+            let from = std::mem::replace(stream, other);
+            moved.push(Call::Record {
+                event,
+                stream: from,
+            });
+            moved.push(Call::Wait {
+                stream: other,
+                event,
+            });
+        }
+        moved.push(call);
+    }
+    moved
 }
 
 #[test]

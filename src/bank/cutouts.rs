@@ -200,6 +200,16 @@ impl CutoutShard {
         }
     }
 
+    /// Asks for the mip chain of row `row`, which must be below the rows, to be read soon.
+    #[cfg(feature = "cuda")]
+    pub fn read_chain_ahead(&self, row: usize) {
+        if let Some(chain) = self.pixel_range(row) {
+            let start = self.pixels.start;
+            let range = start + chain.start..start + chain.end;
+            self.shard.file().read_ahead(range);
+        }
+    }
+
     /// Refuses a shard whose rows cannot be copied one by one without loss.
     pub fn check_no_extra_columns(&self) -> Result<(), BankError> {
         let mut extra: Vec<&str> = self
@@ -310,6 +320,14 @@ impl CutoutBank {
     pub(crate) fn read_ahead(&self, index: usize, level: usize) {
         if let Some((shard, row)) = locate(&self.first_rows, index) {
             self.shards[shard].read_ahead(row, level);
+        }
+    }
+
+    /// Asks for all mip levels of a cutout to be read soon.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn read_chain_ahead(&self, index: usize) {
+        if let Some((shard, row)) = locate(&self.first_rows, index) {
+            self.shards[shard].read_chain_ahead(row);
         }
     }
 

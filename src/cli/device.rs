@@ -99,7 +99,7 @@ const GPU_SAMPLES: NonZero<usize> = NonZero::new(16).unwrap();
 
 #[cfg(feature = "cuda")]
 fn cuda(ordinal: usize) -> Result<Composer> {
-    let gpu = crate::cuda::memory::Gpu::new(crate::cuda::CudaDevice::open(ordinal)?);
+    let gpu = crate::cuda::memory::Gpu::open(ordinal)?;
     Ok(Composer {
         backend: Box::new(crate::cuda::CudaBackend::new(gpu)?),
         at_once: GPU_SAMPLES,
@@ -109,7 +109,7 @@ fn cuda(ordinal: usize) -> Result<Composer> {
 #[cfg(feature = "cuda")]
 fn on_cuda(ordinal: usize) -> Result<On> {
     let started = std::time::Instant::now();
-    let gpu = crate::cuda::memory::Gpu::new(crate::cuda::CudaDevice::open(ordinal)?);
+    let gpu = crate::cuda::memory::Gpu::open(ordinal)?;
     Ok(On::Gpu {
         gpu,
         opened_in: started.elapsed(),

@@ -269,12 +269,6 @@ impl Batch {
         .ok()
     }
 
-    /// Bytes of all run lengths.
-    pub(crate) fn run_length_bytes(&self) -> usize {
-        let counts = self.run_lengths.iter().map(|rle| rle.counts().len());
-        counts.sum::<usize>() * size_of::<u32>()
-    }
-
     /// Words of one mask.
     fn mask_words(&self) -> usize {
         words_of(self.canvas.width() as usize) * self.canvas.height() as usize

@@ -214,6 +214,22 @@ impl<'a> Encoded<'a> {
         self.instances[range].iter().zip(masks)
     }
 
+    /// Bytes of the maps that composing all samples reads: of scenes, and of layers that touch the
+    /// canvas.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        let scenes = self.samples.iter().map(|sample| sample.source);
+        let canvas = self.canvas.rect();
+        let touching = |layer: &&EncodedLayer| {
+            let reach = canvas.grown(layer.radius as i32);
+            !layer.extent.intersect(reach).is_empty()
+        };
+        let layers = self.layers.iter().filter(touching);
+        let sources = scenes.chain(layers.map(|layer| layer.source));
+        sources
+            .map(|source| self.sources[source as usize].stored_bytes() as u64)
+            .sum()
+    }
+
     /// The weights of a filtered layer: 2·radius + 1 of them.
     pub fn filter_of(&self, layer: &EncodedLayer) -> &[u32] {
         &self.filters[layer.filter as usize..][..2 * layer.radius as usize + 1]

@@ -67,3 +67,15 @@ pub enum ComposeError {
         message: String,
     },
 }
+
+impl ComposeError {
+    /// Whether it is for want of memory, so that asking for less may work.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        match self {
+            ComposeError::Memory { .. } => true,
+            #[cfg(feature = "cuda")]
+            ComposeError::Cuda(crate::cuda::CudaError::Memory { .. }) => true,
+            _ => false,
+        }
+    }
+}

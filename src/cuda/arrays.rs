@@ -6,7 +6,8 @@
 //!
 //! /// Images and boxes as DLPack tensors for the consumer's stream, as `__dlpack__(stream=…)` gives it.
 //! fn tensors(batch: Arc<CudaBatch>, stream: Option<i64>) -> Result<(), HandOverError> {
-//!     batch.hand_over(stream)?;
+//!     // SAFETY: the consumer says which stream it reads on, and keeps it until it lets go.
+//!     unsafe { batch.hand_over(stream) }?;
 //!     let image = batch.image(batch.clone()).to_dlpack_versioned(0);
 //!     let boxes = batch.boxes(batch.clone())?.to_dlpack_versioned(0);
 //!     // A Python binding puts these into capsules; whoever takes one calls its deleter.
@@ -22,7 +23,7 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use super::batch::{CudaBatch, grow, with_slack};
+use super::batch::{CudaBatch, grow_with_slack};
 use super::driver::{Kernel, RawStream};
 use super::error::CudaError;
 use super::interop::{DeviceArray, Element, HandOverError, Owner, consumer_stream};
@@ -55,25 +56,35 @@ impl CudaBatch {
     /// [`CudaBatch::wait_on`] for the stream that a consumer names by those rules
     /// ([`consumer_stream`]). It is called on the consumer's thread.
     ///
+    /// A consumer that gives -1 wants no synchronisation: it waits by itself before it reads, and before
+    /// it lets go of the batch until it has read everything, since nobody else knows when that is.
+    ///
     /// # Errors
     /// [`HandOverError`] for a number that names no stream, and if the driver refuses.
-    pub fn hand_over(&self, stream: Option<i64>) -> Result<(), HandOverError> {
-        if let Some(stream) = consumer_stream(stream)? {
+    ///
+    /// # Safety
+    /// A number above 2 is the address of a stream, as [`RawStream::from_handle`] wants it: a live one
+    /// of this device, until the batch is dropped.
+    pub unsafe fn hand_over(&self, stream: Option<i64>) -> Result<(), HandOverError> {
+        // SAFETY: the caller's promise.
+        if let Some(stream) = unsafe { consumer_stream(stream) }? {
             self.wait_on(stream)?;
         }
         Ok(())
     }
 
-    /// The images: `[batch, 3, height, width]`, or `[batch, height, width, 3]` in [`Layout::Hwc`].
+    /// The images: `[batch, 3, height, width]`, or `[batch, height, width, 3]` in [`Layout::Hwc`]. None,
+    /// an empty array, once a tensor has taken them over.
     pub fn image(&self, owner: Owner) -> DeviceArray {
         let [width, height] = self.sides();
-        let batch = self.len() as i64;
+        let address = self.image_address();
+        let batch = address.map_or(0, |_| self.len() as i64);
         let shape = match self.spec().layout {
             Layout::Chw => vec![batch, 3, height, width],
             Layout::Hwc => vec![batch, height, width, 3],
         };
         let element = self.spec().element.into();
-        self.array(self.addresses().image, shape, element, owner)
+        self.array(address.unwrap_or(0), shape, element, owner)
     }
 
     /// Visible masks as bits: u32 `[n, height, words]`, bit x % 32 of word x / 32 being pixel x; `None`
@@ -125,16 +136,9 @@ impl CudaBatch {
         self.wait_on(stream)?;
         let bytes = count.saturating_mul(self.canvas().pixels());
         if !expanded.is_made && bytes > 0 {
-            if expanded
-                .memory
-                .as_ref()
-                .is_none_or(|memory| memory.bytes() < bytes)
-            {
-                // Nobody reads the old memory any more: who had the batch in the round before was
-                // waited for by this round's kernels, and those are done, since the count is here.
-                let what = "masks as bytes";
-                grow(self.gpu(), &mut expanded.memory, what, with_slack(bytes))?;
-            }
+            // Nobody reads the old memory any more: the consumers of the round before were waited for
+            // before this round's first kernel, and that is done, since the counts are here.
+            grow_with_slack(self.gpu(), &mut expanded.memory, "masks as bytes", bytes)?;
             let address = expanded.memory.as_ref().map_or(0, DeviceMemory::address);
             self.launch_expand(stream, count, address)?;
             if expanded.done.is_none() {

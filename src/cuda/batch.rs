@@ -38,6 +38,8 @@ pub struct CudaBatch {
     pub(super) launches: Launches,
     /// The arena's copy is done.
     pub(super) copied: Event,
+    /// The numbers of instances are on the host.
+    pub(super) counted: Event,
     /// The kernels are done.
     pub(super) ready: Event,
     /// Streams that were made to wait for it.
@@ -47,8 +49,19 @@ pub struct CudaBatch {
     /// How many of `consumed` are of the last round.
     consumed_count: usize,
     pub(super) expanded: Mutex<Expanded>,
+    /// Images in memory of their own, which a tensor can take over, instead of in the outputs'.
+    #[cfg(feature = "candle-cuda")]
+    pub(super) images: super::candle::OwnImages,
     /// Marking how far a consumer had come has failed: nobody knows when it is done.
     lost: Option<CudaError>,
+}
+
+/// Bytes that a batch's outputs take.
+struct Room {
+    image: usize,
+    masks: usize,
+    instances: usize,
+    first_instances: usize,
 }
 
 /// The outputs' memory.
@@ -78,11 +91,14 @@ impl CudaBatch {
             },
             launches: Launches::default(),
             copied: gpu.event(false)?,
+            counted: gpu.event(false)?,
             ready: gpu.event(false)?,
             consumers: Mutex::new(Vec::new()),
             consumed: Vec::new(),
             consumed_count: 0,
             expanded: Mutex::default(),
+            #[cfg(feature = "candle-cuda")]
+            images: super::candle::OwnImages::default(),
             lost: None,
             gpu: gpu.clone(),
         })
@@ -119,8 +135,9 @@ impl CudaBatch {
     }
 
     /// Makes `stream` wait, on the device, until the batch is composed, and keeps the batch's memory
-    /// from being used again before what is on that stream when the batch is dropped is done.
-    /// `stream` is a CUDA stream of the same device, of this crate or any other library.
+    /// from being used again before what is on that stream when the batch is dropped is done. `stream`
+    /// is a CUDA stream of the same device, of this crate or any other library; it outlives the batch,
+    /// as [`RawStream::from_handle`] has it.
     ///
     /// # Errors
     /// [`CudaError::Failed`] if the driver refuses, for one because an earlier kernel failed.
@@ -138,8 +155,8 @@ impl CudaBatch {
     }
 
     /// The first instance of each sample in the arrays of all instances, and behind the last one the
-    /// number of all: `[batch + 1]`. Waits on this thread until the batch is composed; batches that
-    /// a loader hands over mostly are.
+    /// number of all: `[batch + 1]`. Waits on this thread until they are counted, which comes before the
+    /// images are done; in batches that a loader hands over it mostly is.
     ///
     /// # Errors
     /// [`CudaError::Failed`] if a kernel of this batch or an earlier one failed.
@@ -152,9 +169,9 @@ impl CudaBatch {
         else {
             return Ok(&[0]);
         };
-        self.ready.synchronize()?;
-        // SAFETY: the memory holds at least len + 1 values (`Engine::launch` sees to it), is aligned
-        // to 64 bytes, and was written by a copy that came before `ready` on its stream; nobody
+        self.counted.synchronize()?;
+        // SAFETY: the memory holds at least len + 1 values (`CudaBatch::grow_outputs`), is aligned to
+        // 64 bytes, and was written by a copy that came before `counted` on its stream; nobody
         // writes it again before `launch`, which needs this batch alone.
         let values = unsafe {
             std::slice::from_raw_parts(pinned.pointer().cast::<u32>().as_ptr(), self.len() + 1)
@@ -198,6 +215,24 @@ impl CudaBatch {
     /// Words of one mask.
     pub(super) fn mask_words(&self) -> usize {
         words_of(self.canvas.width() as usize) * self.canvas.height() as usize
+    }
+
+    /// Bytes of the images in the slot's memory.
+    fn image_bytes_of_slot(&self) -> usize {
+        #[cfg(feature = "candle-cuda")]
+        if self.images.are_own() {
+            return 0;
+        }
+        self.image_bytes()
+    }
+
+    /// Where the images are; `None` if a tensor has taken them over.
+    pub(super) fn image_address(&self) -> Option<u64> {
+        #[cfg(feature = "candle-cuda")]
+        if self.images.are_taken() {
+            return None;
+        }
+        Some(self.addresses().image)
     }
 
     /// Bytes of all images.
@@ -265,40 +300,20 @@ impl CudaBatch {
         self.image_ids.extend(images);
         let expanded = self.expanded.get_mut();
         expanded.unwrap_or_else(PoisonError::into_inner).forget();
-        let image = self.image_bytes();
-        let masks = match self.has_masks() {
-            true => candidates.saturating_mul(4 * self.mask_words()),
+        let mask_bytes = match self.has_masks() {
+            true => 4 * self.mask_words(),
             false => 0,
         };
-        let first_instances = 4 * (self.len() + 1);
-        let lacks = |memory: &Option<DeviceMemory>, bytes: usize| {
-            memory.as_ref().is_none_or(|memory| memory.bytes() < bytes)
+        let room = Room {
+            image: self.image_bytes_of_slot(),
+            // Which of them stay is known on the device alone.
+            masks: candidates.saturating_mul(mask_bytes),
+            instances: instance_bytes,
+            first_instances: 4 * (self.len() + 1),
         };
-        let outputs = &self.outputs;
-        if lacks(&outputs.image, image)
-            || lacks(&outputs.masks, masks)
-            || lacks(&outputs.instances, instance_bytes)
-            || outputs
-                .first_instances
-                .as_ref()
-                .is_none_or(|m| m.bytes() < first_instances)
-        {
+        if !self.outputs.have(&room) {
             self.wait_until_unused()?;
-            let (gpu, outputs) = (&self.gpu, &mut self.outputs);
-            grow(gpu, &mut outputs.image, "images", image)?;
-            // Candidates change from batch to batch: a little more now, and no new memory later.
-            grow(gpu, &mut outputs.masks, "masks", with_slack(masks))?;
-            let bytes = with_slack(instance_bytes);
-            grow(gpu, &mut outputs.instances, "boxes and labels", bytes)?;
-            if outputs
-                .first_instances
-                .as_ref()
-                .is_none_or(|m| m.bytes() < first_instances)
-            {
-                outputs.first_instances = None;
-                let memory = gpu.pinned_memory("instance counts", first_instances, false)?;
-                outputs.first_instances = Some(memory);
-            }
+            self.outputs.grow(&self.gpu, &room)?;
         }
         Ok(&mut self.outputs)
     }
@@ -368,8 +383,39 @@ impl Drop for CudaBatch {
     }
 }
 
+impl Outputs {
+    /// Whether there is that much room.
+    fn have(&self, room: &Room) -> bool {
+        let has = |memory: &Option<DeviceMemory>, bytes: usize| {
+            memory
+                .as_ref()
+                .is_some_and(|memory| memory.bytes() >= bytes)
+        };
+        let pinned = self.first_instances.as_ref();
+        has(&self.image, room.image)
+            && has(&self.masks, room.masks)
+            && has(&self.instances, room.instances)
+            && pinned.is_some_and(|memory| memory.bytes() >= room.first_instances)
+    }
+
+    /// Makes that much room, where there is less. Nobody uses the old memory any more.
+    fn grow(&mut self, gpu: &Gpu, room: &Room) -> Result<(), CudaError> {
+        grow(gpu, &mut self.image, "images", room.image)?;
+        grow_with_slack(gpu, &mut self.masks, "masks", room.masks)?;
+        let what = "boxes and labels";
+        grow_with_slack(gpu, &mut self.instances, what, room.instances)?;
+        let pinned = self.first_instances.as_ref();
+        if pinned.is_none_or(|memory| memory.bytes() < room.first_instances) {
+            self.first_instances = None;
+            let memory = gpu.pinned_memory("instance counts", room.first_instances, false)?;
+            self.first_instances = Some(memory);
+        }
+        Ok(())
+    }
+}
+
 /// Gives `memory` at least that many bytes. The old one goes first.
-pub(super) fn grow(
+fn grow(
     gpu: &Gpu,
     memory: &mut Option<DeviceMemory>,
     what: &'static str,
@@ -382,7 +428,22 @@ pub(super) fn grow(
     Ok(())
 }
 
-/// A quarter more.
-pub(super) fn with_slack(bytes: usize) -> usize {
-    bytes.saturating_add(bytes / 4)
+/// As [`grow`], for what changes from batch to batch: a quarter more than is needed now, if there is
+/// that much, and so mostly no new memory later.
+pub(super) fn grow_with_slack(
+    gpu: &Gpu,
+    memory: &mut Option<DeviceMemory>,
+    what: &'static str,
+    bytes: usize,
+) -> Result<(), CudaError> {
+    if memory
+        .as_ref()
+        .is_some_and(|memory| memory.bytes() >= bytes)
+    {
+        return Ok(());
+    }
+    match grow(gpu, memory, what, bytes.saturating_add(bytes / 4)) {
+        Err(CudaError::Memory { .. }) => grow(gpu, memory, what, bytes),
+        result => result,
+    }
 }

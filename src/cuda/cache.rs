@@ -102,6 +102,11 @@ const BYTES_PER_ENTRY: u64 = 4096;
 const FEWEST_ENTRIES: u64 = 128;
 /// Most entries, each of which takes about a hundred bytes of the host.
 const MOST_ENTRIES: u64 = 1 << 20;
+/// Texels that take more than one part in so many of the cache are not kept: they would evict too
+/// much, and the allocator, which rounds sizes up, may not even find room when all is evicted.
+const LARGEST_SHARE: u32 = 2;
+/// Entries that one look-up evicts at most: all threads wait for it.
+const MOST_EVICTED: usize = 64;
 
 impl CutoutCache {
     /// An empty cache of that many bytes of device memory.
@@ -205,10 +210,12 @@ impl Entries {
     /// Memory for `bytes` bytes, if this ticket may have any.
     fn take(&mut self, ticket: u64, bytes: usize) -> Option<(Allocation, u32)> {
         let units = u32::try_from((bytes as u64).div_ceil(UNIT)).ok()?.max(1);
-        if units > self.units || self.evicted.is_some_and(|evicted| ticket <= evicted) {
+        if units > self.units / LARGEST_SHARE
+            || self.evicted.is_some_and(|evicted| ticket <= evicted)
+        {
             return None;
         }
-        loop {
+        for _ in 0..MOST_EVICTED {
             if let Some(place) = self.allocator.allocate(units) {
                 return Some((place, units));
             }
@@ -220,6 +227,8 @@ impl Entries {
             self.evicted = self.evicted.max(Some(entry.used));
             self.release(&entry);
         }
+        let place = self.allocator.allocate(units)?;
+        Some((place, units))
     }
 
     fn release(&mut self, entry: &Entry) {

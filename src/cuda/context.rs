@@ -55,6 +55,12 @@ impl PrimaryContext {
         })
     }
 
+    /// Whether it is this one.
+    #[cfg(feature = "candle-cuda")]
+    pub fn is(&self, other: sys::CUcontext) -> bool {
+        self.raw == other
+    }
+
     /// Makes it the calling thread's current context for as long as the answer lives. The thread may
     /// belong to a user whose other libraries work on another device, so it gets back what it had.
     pub fn bind(&self) -> Result<Bound, DriverError> {

@@ -21,6 +21,7 @@ use super::library::{self, DriverLibrary, version_text};
 pub struct CudaDevice {
     library: &'static DriverLibrary,
     ordinal: usize,
+    #[cfg(feature = "candle-cuda")]
     raw: sys::CUdevice,
     name: String,
     /// Before the context, which they are in.
@@ -71,6 +72,7 @@ impl CudaDevice {
         Ok(Arc::new(CudaDevice {
             library: started.library,
             ordinal,
+            #[cfg(feature = "candle-cuda")]
             raw,
             name,
             kernels,
@@ -79,11 +81,13 @@ impl CudaDevice {
     }
 
     /// The driver's number of the device, for its memory pools.
+    #[cfg(feature = "candle-cuda")]
     pub(super) fn raw(&self) -> sys::CUdevice {
         self.raw
     }
 
     /// The context that everything of the device is in.
+    #[cfg(feature = "candle-cuda")]
     pub(super) fn context(&self) -> &Arc<PrimaryContext> {
         &self.context
     }
@@ -128,8 +132,9 @@ fn device_name(device: sys::CUdevice) -> Result<String, DriverError> {
     Ok(String::from_utf8_lossy(name).into_owned())
 }
 
-fn stream_handle(stream: RawStream) -> sys::CUstream {
-    std::ptr::with_exposed_provenance_mut(stream.0 as usize)
+/// cudarc's type for a stream; 0, 1 and 2 are default streams.
+pub(super) fn stream_handle(stream: RawStream) -> sys::CUstream {
+    std::ptr::with_exposed_provenance_mut(stream.handle() as usize)
 }
 
 fn event_handle(event: RawEvent) -> sys::CUevent {
@@ -145,7 +150,9 @@ fn event_flags(timing: bool) -> u32 {
     }
 }
 
-impl Driver for CudaDevice {
+// SAFETY: pinned memory is the driver's: as long as it was asked for, aligned to a page, and ours until
+// it is given back; what the system gives has contents.
+unsafe impl Driver for CudaDevice {
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -221,7 +228,8 @@ impl Driver for CudaDevice {
             // SAFETY: the place for the handle is ours.
             unsafe { sys::cuStreamCreate(&mut stream, flags) }
         })?;
-        Ok(RawStream(stream.expose_provenance() as u64))
+        // SAFETY: it was made just now and lives until `destroy_stream`.
+        Ok(unsafe { RawStream::from_handle(stream.expose_provenance() as u64) })
     }
 
     fn destroy_stream(&self, stream: RawStream) {
@@ -472,7 +480,7 @@ mod tests {
         let Some(device) = gpu() else { return };
         let gpu = Gpu::new(device);
         let event = gpu.event(false).unwrap();
-        for stream in [0, 1, 2].map(RawStream) {
+        for stream in [RawStream::LEGACY, RawStream::PER_THREAD] {
             event.record(stream).unwrap();
             event.hold_up(stream).unwrap();
             event.synchronize().unwrap();
@@ -492,7 +500,7 @@ mod tests {
             "{error}"
         );
         // SAFETY: nothing is launched: a struct of this length is no kernel's.
-        let launched = unsafe { device.launch(RawStream(0), Kernel::Cover, 1, 32, &[0; 3]) };
+        let launched = unsafe { device.launch(RawStream::LEGACY, Kernel::Cover, 1, 32, &[0; 3]) };
         assert!(launched.unwrap_err().name.contains("bytes of parameters"));
     }
 }

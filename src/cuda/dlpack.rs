@@ -2,7 +2,7 @@
 //!
 //! The structs are those of dlpack.h (<https://github.com/dmlc/dlpack>), both the one of versions
 //! below 1 and the versioned one. A Python binding puts the pointer into a capsule of the name
-//! [`CAPSULE`] or [`CAPSULE_VERSIONED`]. The consumer's stream is [`hand_over`](super::interop::hand_over)'s
+//! [`CAPSULE`] or [`CAPSULE_VERSIONED`]. The consumer's stream is [`hand_over`](super::CudaBatch::hand_over)'s
 //! business.
 
 use std::ffi::c_void;

@@ -61,6 +61,7 @@ impl Downloader {
                 ),
             });
         }
+        let image = from.image_address().ok_or(CudaError::GivenAway)?;
         batch.begin(from.canvas(), from.len())?;
         // Not as a consumer: all copies are done when this returns, and the stream may go.
         from.ready.hold_up(self.stream.raw())?;
@@ -71,7 +72,7 @@ impl Downloader {
         for (sample, &image_id) in from.image_ids().iter().enumerate() {
             let slot = &mut batch.slots_mut()[sample];
             slot.image_id = image_id;
-            let address = from.addresses().image + (sample * image_bytes) as u64;
+            let address = image + (sample * image_bytes) as u64;
             let image = self.fetch(address, image_bytes)?;
             slot.image.values_mut().copy_from_slice(image);
             let range = first[sample] as usize..first[sample + 1] as usize;

@@ -2,7 +2,7 @@
 //!
 //! A small trait between our host logic and the CUDA driver, so that the logic is tested without a
 //! GPU: the tests have a driver that runs the kernels' sources on the CPU, and one that records,
-//! delays and refuses. [`device`](super::device) is the real one.
+//! delays and refuses. [`Gpu::open`](super::memory::Gpu::open) has the real one.
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -83,9 +83,32 @@ impl DriverError {
     pub const OUT_OF_MEMORY: u32 = 2;
 }
 
-/// A stream's handle.
+/// A CUDA stream, ours or another library's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RawStream(pub u64);
+pub struct RawStream(u64);
+
+impl RawStream {
+    /// The default stream of all threads, which waits for all streams but the non-blocking ones.
+    pub const LEGACY: RawStream = RawStream(1);
+    /// The default stream of the thread that makes the call.
+    pub const PER_THREAD: RawStream = RawStream(2);
+
+    /// The stream of that handle: the driver's pointer (`CUstream`, `cudaStream_t`) as a number.
+    ///
+    /// # Safety
+    /// It is a live stream of the device that it will be used with, and stays one for as long as
+    /// anything it was handed to lives: a batch that was made to wait on it marks, when it is dropped,
+    /// how far the stream has come.
+    #[allow(unsafe_code)]
+    pub unsafe fn from_handle(handle: u64) -> RawStream {
+        RawStream(handle)
+    }
+
+    /// The driver's pointer as a number.
+    pub fn handle(self) -> u64 {
+        self.0
+    }
+}
 
 /// An event's handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,9 +125,16 @@ pub struct MemoryInfo {
 
 /// A GPU: memory, streams, events, copies and launches, one call of the CUDA driver each.
 ///
-/// Calls may come from any thread. Handles belong to the driver that made them. Operations on one
-/// stream run in the order they were given; only events order those on different ones.
-pub trait Driver: fmt::Debug + Send + Sync {
+/// Calls may come from any thread. Handles belong to the driver that made them, and addresses and
+/// handles that were given back are not used again: this crate's memory, streams and events see to
+/// that, and give no one else the driver. Operations on one stream run in the order they were given;
+/// only events order those on different ones.
+///
+/// # Safety
+/// Pinned memory that is given out is readable and writable, initialised, as long and as aligned as it
+/// was asked for, and nobody else's until it is given back.
+#[allow(unsafe_code)]
+pub unsafe trait Driver: fmt::Debug + Send + Sync {
     /// The device in words: name, number, compute capability.
     fn name(&self) -> String;
     /// The device's number.
@@ -115,7 +145,7 @@ pub trait Driver: fmt::Debug + Send + Sync {
     fn allocate_device(&self, bytes: usize) -> Result<u64, DriverError>;
     /// Gives back what [`Driver::allocate_device`] gave. Nothing may use it any more.
     fn free_device(&self, address: u64);
-    /// Pinned host memory, aligned to 64 bytes at least, zeroed or not. `write_combined` memory is
+    /// Pinned host memory, aligned to 64 bytes at least, of any contents. `write_combined` memory is
     /// only ever written by the host.
     fn allocate_pinned(
         &self,

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! copy stream      copy ─┐
-//! compute stream         └→ mip → store → clear → cover → blur ─┬→ compose ──────────────────────┬→ counts
-//! side stream                                                   └→ visible → settle → compact → masks ┘
+//! compute stream         └→ mip → store → clear → cover → blur ─┬→ compose ───────────────────────────────┬→ ready
+//! side stream                                                   └→ visible → settle → compact → counts → masks ┘
 //! ```
 //!
 //! The image needs no masks and the masks need no image: the two run side by side, one bound by
@@ -26,7 +26,7 @@ use crate::geometry::Size;
 use crate::plan::Keep;
 
 /// Threads of a block where a tile has four parts, one a warp. Every kernel gives the same for any
-/// multiple of 32 up to 256.
+/// multiple of 32 up to the most that its launch bounds allow: 128 for `compose`, 256 for the others.
 const WARP_EACH: u32 = 128;
 /// Threads of the other kernels' blocks.
 const THREADS: u32 = 256;
@@ -63,7 +63,7 @@ pub(crate) struct Engine {
     gpu: Gpu,
     spec: OutputSpec,
     copy: Stream,
-    compute: Stream,
+    compute: Arc<Stream>,
     side: Stream,
     /// `cover` and `blur` are done.
     weighed: Event,
@@ -83,7 +83,7 @@ impl Engine {
         let mut engine = Engine {
             spec,
             copy: gpu.stream()?,
-            compute: gpu.stream()?,
+            compute: Arc::new(gpu.stream()?),
             side: gpu.stream()?,
             weighed: gpu.event(false)?,
             masked: gpu.event(false)?,
@@ -148,6 +148,7 @@ impl Engine {
     fn mark_failed(&self, batch: &CudaBatch) {
         let _ = batch.copied.record(self.copy.raw());
         let _ = self.compute.wait(&batch.copied);
+        let _ = batch.counted.record(self.side.raw());
         let _ = self.masked.record(self.side.raw());
         let _ = self.compute.wait(&self.masked);
         let _ = batch.ready.record(self.compute.raw());
@@ -162,6 +163,12 @@ impl Engine {
     /// The form of its batches.
     pub(super) fn spec(&self) -> &OutputSpec {
         &self.spec
+    }
+
+    /// The stream that the images are composed on.
+    #[cfg(feature = "candle-cuda")]
+    pub(super) fn compute(&self) -> &Arc<Stream> {
+        &self.compute
     }
 
     /// The look-up table's address; 0 where there is none.
@@ -243,32 +250,34 @@ impl Engine {
         launch(side, Kernel::Visible, launches.visible, WARP_EACH)?;
         launch(side, Kernel::Settle, samples, THREADS)?;
         launch(side, Kernel::Compact, samples, THREADS)?;
+        self.fetch_counts(batch, side)?;
         launch(side, Kernel::Masks, launches.masks, THREADS)?;
         self.masked.record(side)?;
         launch(compute, Kernel::Compose, launches.compose, WARP_EACH)?;
         self.compute.wait(&self.masked)?;
-        self.fetch_counts(batch)?;
         batch.ready.record(compute)?;
         self.idle.record(compute)
     }
 
-    /// The number of instances of each sample, to the host.
-    fn fetch_counts(&self, batch: &CudaBatch) -> Result<(), CudaError> {
+    /// The number of instances of each sample, to the host, before masks and images are done: shapes
+    /// depend on it.
+    fn fetch_counts(&self, batch: &CudaBatch, side: RawStream) -> Result<(), CudaError> {
         let Some(pinned) = batch.first_instances_memory().filter(|_| !batch.is_empty()) else {
             return Ok(());
         };
         let bytes = 4 * (batch.len() + 1);
         // SAFETY: both hold len + 1 values (`CudaBatch::make_room`); the host reads them only after
-        // `ready`, which is recorded behind this copy.
+        // `counted`, which is recorded behind this copy.
         let copied = unsafe {
             self.gpu.driver().copy_to_host(
-                self.compute.raw(),
+                side,
                 pinned.pointer(),
                 batch.launches.batch.first_instances,
                 bytes,
             )
         };
-        self.check("counts", copied)
+        self.check("counts", copied)?;
+        batch.counted.record(side)
     }
 
     fn kernel<P: bytemuck::Pod>(

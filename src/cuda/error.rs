@@ -57,6 +57,9 @@ pub enum CudaError {
         /// What may help.
         remedy: &'static str,
     },
+    /// The images were asked for after a tensor had taken them over.
+    #[error("the batch's images belong to a tensor by now")]
+    GivenAway,
     /// A launch would need more blocks than a device takes.
     #[error("{blocks} blocks in one launch are too many: compose fewer samples at once")]
     TooLarge {

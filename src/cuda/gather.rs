@@ -12,7 +12,7 @@ use super::arena::{Arena, ClaimWriter, padded};
 use super::cache::{Cutouts, Found};
 use super::layout::{
     BLUR_TILE_ROWS, BLUR_TILE_WIDTH, InstancePlace, LayerPlace, MASK_TILE_ROWS, MASK_TILE_WORDS,
-    SampleRegion, word_range,
+    SampleRegion, weight_stride, word_range,
 };
 use crate::compose::ComposeError;
 use crate::compose::encode::{
@@ -34,7 +34,7 @@ pub(crate) struct Gathered {
     pub mip: Option<(Size, usize)>,
     /// Words of scratch for mask bits.
     pub mask_words: u64,
-    /// Bytes of scratch for weights.
+    /// Bytes of scratch for weights, a multiple of 4.
     pub weights: u64,
     /// Scene instances and layers.
     pub candidates: u32,
@@ -166,7 +166,7 @@ impl Gatherer {
                 filter = self.filters.len() as u32;
                 self.filters.extend_from_slice(encoded.filter_of(layer));
                 let sides = [rect.width(), rect.height()];
-                gathered.weights += sides[0] as u64 * sides[1] as u64;
+                gathered.weights += weight_stride(rect) as u64 * rect.height() as u64;
                 let tiles = tiles_of(sides, [BLUR_TILE_WIDTH, BLUR_TILE_ROWS]);
                 gathered.blur_tiles = add_tiles(gathered.blur_tiles, tiles)?;
             }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use super::driver::RawStream;
 use super::error::CudaError;
-use super::memory::Event;
 use crate::compose::ElementType;
 
 /// What keeps an array's memory as it is: dropped when the last user lets go, on whichever thread.
@@ -114,7 +113,9 @@ impl DeviceArray {
     /// Values in it.
     pub fn len(&self) -> usize {
         let sides = self.shape.iter().map(|&side| usize::try_from(side));
-        sides.fold(1, |length, side| length * side.unwrap_or(0))
+        sides.fold(1, |length: usize, side| {
+            length.saturating_mul(side.unwrap_or(0))
+        })
     }
 
     /// Whether there are none.
@@ -124,14 +125,15 @@ impl DeviceArray {
 
     /// How long it is.
     pub fn bytes(&self) -> usize {
-        self.len() * self.element.bytes()
+        self.len().saturating_mul(self.element.bytes())
     }
 
     /// The distance in values from one to the next in each dimension.
     pub fn strides(&self) -> Vec<i64> {
-        let mut strides = vec![1; self.shape.len()];
+        let mut strides = vec![1i64; self.shape.len()];
         for dimension in (1..strides.len()).rev() {
-            strides[dimension - 1] = strides[dimension] * self.shape[dimension].max(1);
+            let side = self.shape[dimension].max(1);
+            strides[dimension - 1] = strides[dimension].saturating_mul(side);
         }
         strides
     }
@@ -169,11 +171,6 @@ pub enum HandOverError {
     Cuda(#[from] CudaError),
 }
 
-/// The default stream of all threads, which waits for all streams but the non-blocking ones.
-pub const LEGACY_STREAM: RawStream = RawStream(1);
-/// The default stream of the thread that makes the call.
-pub const PER_THREAD_STREAM: RawStream = RawStream(2);
-
 /// The stream that a consumer names, by the rules for CUDA of the Python array API standard
 /// (`__dlpack__`): `None` is the legacy default stream, as is 1; 2 is the per-thread default stream;
 /// a number above 2 is a stream's address. -1 gives `None`: the consumer sees to it by itself that it
@@ -181,27 +178,21 @@ pub const PER_THREAD_STREAM: RawStream = RawStream(2);
 ///
 /// # Errors
 /// [`HandOverError::Stream`] for 0, which could mean either default stream, and for what is below -1.
-pub fn consumer_stream(stream: Option<i64>) -> Result<Option<RawStream>, HandOverError> {
+///
+/// # Safety
+/// A number above 2 is the address of a stream, as [`RawStream::from_handle`] wants it.
+pub unsafe fn consumer_stream(stream: Option<i64>) -> Result<Option<RawStream>, HandOverError> {
     match stream {
-        None => Ok(Some(LEGACY_STREAM)),
+        None => Ok(Some(RawStream::LEGACY)),
         Some(-1) => Ok(None),
-        Some(stream @ 1..) => Ok(Some(RawStream(stream.unsigned_abs()))),
+        Some(stream @ 1..) => {
+            // SAFETY: it is such a stream's address, says the caller, or one of CUDA's own two.
+            Ok(Some(unsafe {
+                RawStream::from_handle(stream.unsigned_abs())
+            }))
+        }
         Some(stream) => Err(HandOverError::Stream { stream }),
     }
-}
-
-/// Makes the stream that a consumer names wait for `ready`, the event that is recorded behind the
-/// kernels that write the arrays, and says which one it is. It is called on the consumer's thread,
-/// since 2 is that thread's own stream.
-///
-/// # Errors
-/// [`HandOverError`].
-pub fn hand_over(ready: &Event, stream: Option<i64>) -> Result<Option<RawStream>, HandOverError> {
-    let stream = consumer_stream(stream)?;
-    if let Some(stream) = stream {
-        ready.hold_up(stream)?;
-    }
-    Ok(stream)
 }
 
 /// The stream whose work says when a consumer's is done, for an event that may be recorded on any
@@ -209,7 +200,7 @@ pub fn hand_over(ready: &Event, stream: Option<i64>) -> Result<Option<RawStream>
 /// waits for it.
 pub fn release_stream(consumer: RawStream) -> RawStream {
     match consumer {
-        PER_THREAD_STREAM => LEGACY_STREAM,
+        RawStream::PER_THREAD => RawStream::LEGACY,
         stream => stream,
     }
 }
@@ -220,13 +211,15 @@ mod tests {
 
     #[test]
     fn streams_are_read_as_the_standard_has_them() {
-        let read = |stream| consumer_stream(stream).map_err(|error| error.to_string());
-        assert_eq!(read(None), Ok(Some(RawStream(1))));
+        // SAFETY: no stream is used, only named.
+        let read = |stream| unsafe { consumer_stream(stream) }.map_err(|error| error.to_string());
+        assert_eq!(read(None), Ok(Some(RawStream::LEGACY)));
         assert_eq!(read(Some(-1)), Ok(None));
-        assert_eq!(read(Some(1)), Ok(Some(RawStream(1))));
-        assert_eq!(read(Some(2)), Ok(Some(RawStream(2))));
+        assert_eq!(read(Some(1)), Ok(Some(RawStream::LEGACY)));
+        assert_eq!(read(Some(2)), Ok(Some(RawStream::PER_THREAD)));
         let address = 0x7f12_3456_7890;
-        assert_eq!(read(Some(address)), Ok(Some(RawStream(address as u64))));
+        let stream = read(Some(address)).unwrap().unwrap();
+        assert_eq!(stream.handle(), address as u64);
         for wrong in [0, -2, i64::MIN] {
             let message = read(Some(wrong)).unwrap_err();
             assert!(
@@ -238,8 +231,10 @@ mod tests {
 
     #[test]
     fn a_threads_own_stream_is_waited_for_through_the_legacy_one() {
-        assert_eq!(release_stream(RawStream(2)), RawStream(1));
-        for stream in [RawStream(1), RawStream(0x7f00)] {
+        assert_eq!(release_stream(RawStream::PER_THREAD), RawStream::LEGACY);
+        // SAFETY: the stream is not used, only compared.
+        let other = unsafe { RawStream::from_handle(0x7f00) };
+        for stream in [RawStream::LEGACY, other] {
             assert_eq!(release_stream(stream), stream);
         }
     }

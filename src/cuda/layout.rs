@@ -55,7 +55,7 @@ pub struct SampleEntry {
     pub scene: u64,
     /// Its first word in the scratch for mask bits.
     pub first_mask_word: u64,
-    /// Its first byte in the scratch for weights.
+    /// Its first byte in the scratch for weights, a multiple of 4.
     pub first_weight: u64,
     /// Its first candidate: scene instances in stored order, then layers in plan order.
     pub first_candidate: u32,
@@ -95,8 +95,8 @@ pub struct LayerPlace {
     /// the word of its first column to that of its last, words being counted from the canvas's left
     /// edge.
     pub mask_word: u64,
-    /// First byte of its weights, counted from the sample's first: rows of `rect`. None are stored
-    /// unless the layer's weight is filtered.
+    /// First byte of its weights, a multiple of 4 counted from the sample's first: rows of `rect`,
+    /// [`weight_stride`] bytes apart. None are stored unless the layer's weight is filtered.
     pub weight: u64,
     /// Where its mask is known: the extent, clipped to the canvas grown by the filter's radius, since
     /// what lies outside takes part in the blur.
@@ -220,7 +220,8 @@ pub struct BatchParameters {
 pub struct MipJob {
     /// Address of the level that there is, RGB interleaved.
     pub source: u64,
-    /// Address of the level to be made.
+    /// Address of the level to be made, a multiple of 4. The last texel's word is filled with zeros,
+    /// since texels are read by whole words.
     pub target: u64,
     /// Width and height of the level that there is.
     pub size: [u32; 2],
@@ -290,4 +291,10 @@ pub struct ExpandParameters {
 /// Word columns that pixels x0..x1 of a row lie in, counted from the canvas's left edge.
 pub fn word_range(rect: Rect) -> std::ops::Range<i32> {
     (rect.x0 >> 5)..((rect.x1 + 31) >> 5)
+}
+
+/// Bytes from one row of the weights of `rect` to the next: a multiple of 4, so that weights are
+/// stored a word at a time.
+pub fn weight_stride(rect: Rect) -> usize {
+    rect.width().next_multiple_of(4)
 }

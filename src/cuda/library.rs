@@ -24,7 +24,7 @@ const NAMES: [&str; 1] = ["nvcuda.dll"];
 pub(super) const LEAST_VERSION: i32 = 11_040;
 
 /// All that we call, but for the two names of the function that measures time.
-const FUNCTIONS: [&str; 40] = [
+const FUNCTIONS: [&str; 35] = [
     "cuCtxGetCurrent",
     "cuCtxPopCurrent_v2",
     "cuCtxPushCurrent_v2",
@@ -45,16 +45,11 @@ const FUNCTIONS: [&str; 40] = [
     "cuGetErrorString",
     "cuInit",
     "cuLaunchKernel",
-    "cuMemAllocFromPoolAsync",
     "cuMemAlloc_v2",
-    "cuMemFreeAsync",
     "cuMemFreeHost",
     "cuMemFree_v2",
     "cuMemGetInfo_v2",
     "cuMemHostAlloc",
-    "cuMemPoolCreate",
-    "cuMemPoolDestroy",
-    "cuMemPoolSetAttribute",
     "cuMemcpyDtoDAsync_v2",
     "cuMemcpyDtoHAsync_v2",
     "cuMemcpyHtoDAsync_v2",
@@ -66,6 +61,18 @@ const FUNCTIONS: [&str; 40] = [
     "cuStreamDestroy_v2",
     "cuStreamWaitEvent",
 ];
+
+/// What memory pools take besides, which only tensors that own their memory need.
+#[cfg(feature = "candle-cuda")]
+const POOL_FUNCTIONS: [&str; 5] = [
+    "cuMemAllocFromPoolAsync",
+    "cuMemFreeAsync",
+    "cuMemPoolCreate",
+    "cuMemPoolDestroy",
+    "cuMemPoolSetAttribute",
+];
+#[cfg(not(feature = "candle-cuda"))]
+const POOL_FUNCTIONS: [&str; 0] = [];
 
 /// `cuEventElapsedTime`: cudarc knows it by one name only, which depends on the CUDA version that
 /// it was built for, and panics on a driver that has the other one only.
@@ -109,7 +116,8 @@ impl DriverLibrary {
             // SAFETY: the symbol is only looked for, never called through this type.
             unsafe { self.library.get::<*const ()>(name) }.is_ok()
         };
-        let missing = FUNCTIONS.into_iter().find(|name| !is_there(name));
+        let mut called = FUNCTIONS.into_iter().chain(POOL_FUNCTIONS);
+        let missing = called.find(|name| !is_there(name));
         missing.or(self.elapsed_time.is_none().then_some("cuEventElapsedTime"))
     }
 

@@ -1,7 +1,9 @@
 //! The loader's batches on a GPU: worker threads gather, the loader's thread launches.
 //!
 //! Worker threads draw, check and encode samples as for the CPU, and write what the device lacks
-//! into the batch's arena; they never call the driver. The thread that owns the loader enqueues copy
+//! into the batch's arena. They do not call the driver, but for one case: of a loader that is dropped
+//! early, whoever lets go of an arena last frees it, and that may be a thread that was still writing
+//! it. The thread that owns the loader enqueues copy
 //! and kernels of every batch that is complete, in order, whenever it is asked for the next one, so
 //! that the device works ahead of the training loop.
 
@@ -11,15 +13,18 @@ use std::time::Duration;
 use super::arena::Arena;
 use super::batch::CudaBatch;
 use super::cache::{CacheFigures, CutoutCache, Cutouts};
+use super::driver::RawStream;
 use super::engine::{Engine, Head, LaunchError};
+use super::error::CudaError;
 use super::gather::{GatherError, GatherFrom, Gathered, Gatherer};
+use super::interop::{HandOverError, consumer_stream};
 use super::memory::Gpu;
 use super::resident::ResidentBank;
 use crate::compose::{ComposeError, Encoded, OutputSpec};
 use crate::geometry::Size;
 use crate::loader::statistics::{DeviceFigures, StageTimes};
 use crate::loader::target::{Compose, Refusal, Role};
-use crate::loader::{Loader, LoaderError, LoaderOptions, LoaderState};
+use crate::loader::{LoadedBatch, Loader, LoaderError, LoaderOptions, LoaderState};
 use crate::sampler::Sampler;
 
 /// A loader whose batches are composed on a GPU and stay there.
@@ -42,8 +47,18 @@ use crate::sampler::Sampler;
 /// ```
 pub type CudaLoader = Loader<Cuda>;
 
-/// What of a loader's work on a GPU is up to the user; the rest is in [`LoaderOptions`]. The ring
-/// has one arena more than [`LoaderOptions::prefetch`] says.
+/// What of a loader's work on a GPU is up to the user; the rest is in [`LoaderOptions`].
+///
+/// The ring has one slot more than [`LoaderOptions::prefetch`] says. Each takes, on the device, an
+/// arena, the batch's images, and a mask of 1/8 byte a canvas pixel for every *candidate*, each
+/// instance of the scenes and each layer, whether it stays or not: how many stay the host does not
+/// wait to know. The arena lies in pinned memory of the host as well. Twins take the same again, less
+/// what the layers need. Where there is no memory for so many slots the loader works with fewer and
+/// logs a warning.
+///
+/// A batch is launched when its samples are gathered and [`Loader::next`](Iterator::next) is called,
+/// by that call's thread. So a `prefetch` of 2 or more is needed for the device to work while the
+/// training loop does: of 1, each batch is launched only when it is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CudaOptions {
     /// Bytes of device memory for cutouts that come again; 0 for none. An eighth of what is free, but
@@ -54,6 +69,11 @@ pub struct CudaOptions {
     /// Bytes of a batch's first arena, in pinned memory and again on the device; guessed from the
     /// canvas where `None`. Arenas grow as batches need it, whatever this is.
     pub arena_bytes: Option<usize>,
+    /// Images are composed into memory of their own, so that
+    /// [`CudaBatch::image_tensor`] can hand them over: one allocation from a pool a batch. Without
+    /// this it gives nothing.
+    #[cfg(feature = "candle-cuda")]
+    pub tensors: bool,
 }
 
 /// A GPU, as where a [`Loader`] composes.
@@ -69,6 +89,9 @@ pub struct Cuda {
     shipped_bytes: u64,
     arena_growths: u64,
     cache: CacheFigures,
+    /// Where images that become tensors are composed.
+    #[cfg(feature = "candle-cuda")]
+    pool: Option<Arc<super::pool::MemoryPool>>,
 }
 
 #[derive(Debug)]
@@ -148,6 +171,36 @@ impl CudaLoader {
     }
 }
 
+impl LoadedBatch<Cuda> {
+    /// As [`CudaBatch::wait_on`], for the batch and for its twins, if there are any: they are composed
+    /// by kernels of their own and their memory is used again on its own, so that waiting for the one
+    /// says nothing of the other. A batch that is taken from [`LoadedBatch::twins`] or by dereferencing
+    /// has the method that is for it alone.
+    ///
+    /// # Errors
+    /// Those of [`CudaBatch::wait_on`].
+    pub fn wait_on(&self, stream: RawStream) -> Result<(), CudaError> {
+        let batch: &CudaBatch = self;
+        batch.wait_on(stream)?;
+        self.twins().map_or(Ok(()), |twins| twins.wait_on(stream))
+    }
+
+    /// As [`CudaBatch::hand_over`], for the batch and for its twins, if there are any.
+    ///
+    /// # Errors
+    /// Those of [`CudaBatch::hand_over`].
+    ///
+    /// # Safety
+    /// As [`CudaBatch::hand_over`].
+    pub unsafe fn hand_over(&self, stream: Option<i64>) -> Result<(), HandOverError> {
+        // SAFETY: the caller's promise.
+        if let Some(stream) = unsafe { consumer_stream(stream) }? {
+            self.wait_on(stream)?;
+        }
+        Ok(())
+    }
+}
+
 impl Cuda {
     fn new(
         gpu: Gpu,
@@ -162,9 +215,17 @@ impl Cuda {
         let engine = Engine::new(&gpu, options.output).map_err(refused)?;
         let arena_bytes = cuda.arena_bytes.unwrap_or_else(|| {
             let sample = first_sample_bytes(ground.canvas);
-            sample.saturating_mul(options.batch_size)
+            let batch = sample.saturating_mul(options.batch_size);
+            batch.min(MOST_GUESSED_ARENA)
         });
+        #[cfg(feature = "candle-cuda")]
+        let pool = match cuda.tensors {
+            true => super::candle::pool(&gpu).map_err(|error| refused(error.into()))?,
+            false => None,
+        };
         Ok(Cuda {
+            #[cfg(feature = "candle-cuda")]
+            pool,
             gpu,
             spec: options.output,
             head: Head {
@@ -176,7 +237,7 @@ impl Cuda {
                 engine,
                 shared: Arc::new(CudaShared { cutouts }),
             }),
-            arena_bytes: [arena_bytes.min(MOST_FIRST_ARENA); 2],
+            arena_bytes: [arena_bytes; 2],
             shipped_bytes: 0,
             arena_growths: 0,
             cache: CacheFigures::default(),
@@ -190,8 +251,9 @@ fn first_sample_bytes(canvas: Size) -> usize {
     4 * canvas.pixels() + ARENA_STEP
 }
 
-/// A first arena is a guess, and must not take all there is.
-const MOST_FIRST_ARENA: usize = 1 << 30;
+/// A guess must not take all there is: each slot of the ring has an arena in pinned memory and again
+/// on the device.
+const MOST_GUESSED_ARENA: usize = 256 << 20;
 
 fn make_cutouts(
     gpu: &Gpu,
@@ -235,8 +297,11 @@ impl Compose for Cuda {
     }
 
     fn memory(&mut self, role: Role) -> Result<CudaMemory, ComposeError> {
+        let batch = CudaBatch::new(&self.gpu, self.spec)?;
+        #[cfg(feature = "candle-cuda")]
+        let batch = batch.with_own_images(self.pool.as_ref());
         Ok(CudaMemory {
-            batch: CudaBatch::new(&self.gpu, self.spec)?,
+            batch,
             role,
             arena: None,
             gathered: Vec::new(),
@@ -275,7 +340,7 @@ impl Compose for Cuda {
             ticket,
         };
         let Some(arena) = &piece.arena else {
-            return Err(Refusal::TooSmall);
+            unreachable!("pieces are those of a batch that was begun");
         };
         gatherer
             .gather(encoded, 0, ignored, arena, from, &mut piece.gathered)
@@ -283,8 +348,7 @@ impl Compose for Cuda {
                 GatherError::Compose(error) => Refusal::Compose(error),
                 GatherError::Full => Refusal::TooSmall,
             })?;
-        let sources = encoded.sources.iter();
-        let bytes: u64 = sources.map(|source| source.stored_bytes() as u64).sum();
+        let bytes = encoded.read_bytes();
         Ok(bytes.saturating_sub(piece.gathered.cached))
     }
 
@@ -292,14 +356,19 @@ impl Compose for Cuda {
         &mut stages.gather
     }
 
-    fn reads(shared: &CudaShared, ticket: u64, cutout: u64, level: [u32; 2]) -> bool {
+    fn reads(
+        shared: &CudaShared,
+        ticket: u64,
+        cutout: u64,
+        level: impl FnOnce() -> [u32; 2],
+    ) -> bool {
         let cutouts = shared.cutouts.as_ref();
-        !cutouts.is_some_and(|cutouts| cutouts.holds(ticket, cutout, level))
+        !cutouts.is_some_and(|cutouts| cutouts.holds(ticket, cutout, level()))
     }
 
     fn finish(&mut self, memory: &mut CudaMemory, count: usize) -> Result<(), Refusal> {
         let Some(running) = &mut self.running else {
-            return Err(Refusal::TooSmall);
+            unreachable!("the ring goes before the target is shut down");
         };
         let gathered = &memory.gathered[..count];
         let batch = &mut memory.batch;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use super::device::CudaDevice;
 use super::driver::{Driver, DriverError, RawEvent, RawStream};
 use super::error::CudaError;
 
@@ -11,16 +12,49 @@ use super::error::CudaError;
 #[derive(Clone, Debug)]
 pub struct Gpu {
     driver: Arc<dyn Driver>,
+    /// The same, if it is a real one: tensors are made of its memory.
+    #[cfg(feature = "candle-cuda")]
+    device: Option<Arc<CudaDevice>>,
 }
 
 impl Gpu {
     /// A GPU behind that driver.
     pub fn new(driver: Arc<dyn Driver>) -> Gpu {
-        Gpu { driver }
+        Gpu {
+            driver,
+            #[cfg(feature = "candle-cuda")]
+            device: None,
+        }
+    }
+
+    /// The GPU of that number, counted from 0 as CUDA counts those that `CUDA_VISIBLE_DEVICES` leaves,
+    /// with the kernels loaded.
+    ///
+    /// # Errors
+    /// [`CudaError`] says what is missing: a driver, a new enough one, a device of that number, a new
+    /// enough one; or what the driver said.
+    pub fn open(ordinal: usize) -> Result<Gpu, CudaError> {
+        let device = CudaDevice::open(ordinal)?;
+        Ok(Gpu {
+            driver: device.clone(),
+            #[cfg(feature = "candle-cuda")]
+            device: Some(device),
+        })
+    }
+
+    /// The real GPU behind it.
+    #[cfg(feature = "candle-cuda")]
+    pub(super) fn device(&self) -> Option<&Arc<CudaDevice>> {
+        self.device.as_ref()
+    }
+
+    /// The device in words: name, number, compute capability.
+    pub fn name(&self) -> String {
+        self.driver.name()
     }
 
     /// Its driver.
-    pub fn driver(&self) -> &dyn Driver {
+    pub(crate) fn driver(&self) -> &dyn Driver {
         &*self.driver
     }
 
@@ -54,7 +88,8 @@ impl Gpu {
             device: self.driver.name(),
             free: memory.free,
             total: memory.total,
-            remedy: "compose fewer samples at once, or keep fewer batches",
+            remedy: "compose fewer samples at once, keep fewer batches, or leave the masks out; masks \
+                     need room for every instance and layer, whether it stays or not",
         }
     }
 

@@ -6,8 +6,10 @@ pub mod arrays;
 mod backend;
 mod batch;
 mod cache;
+#[cfg(feature = "candle-cuda")]
+pub mod candle;
 mod context;
-pub mod device;
+mod device;
 pub mod dlpack;
 mod download;
 pub mod driver;
@@ -20,6 +22,7 @@ pub mod layout;
 mod library;
 mod loader;
 pub mod memory;
+#[cfg(feature = "candle-cuda")]
 pub mod pool;
 mod prepare;
 mod resident;
@@ -28,6 +31,6 @@ pub(crate) mod timing;
 
 pub use backend::CudaBackend;
 pub use batch::CudaBatch;
-pub use device::{CudaDevice, device_count};
+pub use device::device_count;
 pub use error::CudaError;
 pub use loader::{Cuda, CudaLoader, CudaOptions};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use cudarc::driver::sys;
 
 use super::context::check;
-use super::device::CudaDevice;
+use super::device::{CudaDevice, stream_handle};
 use super::driver::DriverError;
 use super::error::CudaError;
 use super::memory::{Gpu, Stream};
@@ -110,7 +110,7 @@ impl MemoryPool {
         let bytes = bytes.max(1);
         let mut address = 0;
         let result = self.device.context().bind().and_then(|_bound| {
-            let stream = stream.raw().0 as usize as sys::CUstream;
+            let stream = stream_handle(stream.raw());
             // SAFETY: pool and stream are alive; the place for the address is ours.
             let answer =
                 unsafe { sys::cuMemAllocFromPoolAsync(&mut address, bytes, self.raw, stream) };
@@ -189,7 +189,7 @@ impl Drop for PoolMemory {
         let context = self.pool.device.context();
         let free = || {
             let _bound = context.bind()?;
-            let stream = self.stream.raw().0 as usize as sys::CUstream;
+            let stream = stream_handle(self.stream.raw());
             // SAFETY: allocated once and not given away; the stream is alive, and what uses the
             // memory was put on it before.
             check("cuMemFreeAsync", unsafe {

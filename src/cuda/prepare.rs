@@ -2,7 +2,7 @@
 //! place. The directory goes into the arena, behind the samples' regions.
 
 use super::arena::{Arena, ClaimWriter, padded};
-use super::batch::{CudaBatch, grow, with_slack};
+use super::batch::{CudaBatch, grow_with_slack};
 use super::engine::{Engine, Head, LaunchError, MIP_PASSES};
 use super::error::CudaError;
 use super::gather::Gathered;
@@ -92,6 +92,10 @@ impl Engine {
         };
         let parameters = &mut launches.batch;
         batch.make_room(head.canvas, gathered, totals.first_candidate, parameters)?;
+        #[cfg(feature = "candle-cuda")]
+        if let Some(image) = batch.allocate_images(self.compute())? {
+            parameters.image = image;
+        }
         launches.cover = blocks(totals.first_cover_tile.into())?;
         launches.blur = blocks(totals.first_blur_tile.into())?;
         let samples = gathered.len() as u64;
@@ -144,7 +148,7 @@ impl Engine {
         {
             self.synchronize()?;
             let gpu = self.gpu().clone();
-            grow(&gpu, &mut self.scratch, "scratch memory", with_slack(bytes))?;
+            grow_with_slack(&gpu, &mut self.scratch, "scratch memory", bytes)?;
         }
         Ok(self.scratch.as_ref().map_or(0, |scratch| scratch.address()))
     }

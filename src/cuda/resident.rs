@@ -29,7 +29,11 @@ struct Chain {
 
 /// Bytes of pinned memory that a bank goes through, in two halves: one is filled while the other is
 /// copied.
-const STAGING_BYTES: usize = 8 << 20;
+const STAGING_BYTES: usize = 32 << 20;
+/// Threads that fill a half, so that pages of the map are read side by side.
+const MOST_FILLERS: usize = 8;
+/// Bytes after which the map's pages are given back to the system.
+const BETWEEN_RELEASES: usize = 1 << 30;
 
 impl ResidentBank {
     /// Copies the bank to the device and waits until it is there.
@@ -43,15 +47,15 @@ impl ResidentBank {
         }
         let memory = make_memory(gpu, bytes)?;
         let mut upload = Upload::new(gpu, &memory, bytes)?;
-        for (index, chain) in chains.iter().enumerate() {
-            let cutout = bank.get(index).ok_or(ComposeError::Changed)?;
-            // A shard that was changed in place must not move what comes behind it.
-            if cutout.size != chain.size {
-                return Err(ComposeError::Changed);
+        let mut until_release = BETWEEN_RELEASES;
+        while (upload.sent as u64) < bytes {
+            let start = upload.sent as u64;
+            let sent = upload.send(bytes, |half| fill(bank, &chains, start, half))?;
+            until_release = until_release.saturating_sub(sent);
+            if until_release == 0 {
+                bank.release();
+                until_release = BETWEEN_RELEASES;
             }
-            let padding = padded(cutout.chain.len()) - cutout.chain.len() as u64;
-            upload.write(cutout.chain)?;
-            upload.write(&[0; ALIGNMENT][..padding as usize])?;
         }
         upload.finish()?;
         drop(upload);
@@ -121,14 +125,71 @@ fn padded(bytes: usize) -> u64 {
     (bytes as u64).next_multiple_of(ALIGNMENT as u64)
 }
 
+/// Writes the bytes of the bank on the device from `start` on, on several threads.
+fn fill(
+    bank: &CutoutBank,
+    chains: &[Chain],
+    start: u64,
+    target: &mut [u8],
+) -> Result<(), ComposeError> {
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
+    let part = target.len().div_ceil(threads.min(MOST_FILLERS)).max(1);
+    std::thread::scope(|scope| {
+        let parts = target.chunks_mut(part).enumerate();
+        let fillers: Vec<_> = parts
+            .map(|(number, target)| {
+                let start = start + (number * part) as u64;
+                scope.spawn(move || fill_part(bank, chains, start, target))
+            })
+            .collect();
+        fillers.into_iter().try_for_each(|filler| {
+            filler.join().unwrap_or_else(|panic| {
+                let message = crate::panic_message(&*panic);
+                Err(ComposeError::Panic { message })
+            })
+        })
+    })
+}
+
+/// As [`fill`], on this thread.
+fn fill_part(
+    bank: &CutoutBank,
+    chains: &[Chain],
+    start: u64,
+    target: &mut [u8],
+) -> Result<(), ComposeError> {
+    let end = start + target.len() as u64;
+    let first = chains.partition_point(|chain| chain.start <= start) - 1;
+    let last = chains.partition_point(|chain| chain.start < end);
+    (first..last).for_each(|index| bank.read_chain_ahead(index));
+    for (index, chain) in chains.iter().enumerate().take(last).skip(first) {
+        let cutout = bank.get(index).ok_or(ComposeError::Changed)?;
+        // A shard that was changed in place must not move what comes behind it.
+        if cutout.size != chain.size {
+            return Err(ComposeError::Changed);
+        }
+        // The first chain may have begun in the part before, and the last may end in the next one.
+        let skipped = start.saturating_sub(chain.start) as usize;
+        let texels = cutout.chain.get(skipped..).unwrap_or(&[]);
+        let at = chain.start.saturating_sub(start) as usize;
+        let count = texels.len().min(target.len() - at);
+        target[at..][..count].copy_from_slice(&texels[..count]);
+        let next = chains
+            .get(index + 1)
+            .map(|next| (next.start - start) as usize);
+        let end = next.map_or(target.len(), |next| next.min(target.len()));
+        target[at + count..end].fill(0);
+    }
+    Ok(())
+}
+
 /// Copies bytes to the device, one after another.
 struct Upload<'a> {
     gpu: &'a Gpu,
     memory: &'a DeviceMemory,
     stream: Stream,
+    /// The first is the one that is filled next.
     halves: [Half; 2],
-    /// Bytes in the first half, which is the one that is being filled.
-    filled: usize,
     /// Bytes that were sent off.
     sent: usize,
 }
@@ -156,36 +217,23 @@ impl<'a> Upload<'a> {
             halves: [Half::new(gpu, half)?, Half::new(gpu, half)?],
             gpu,
             memory,
-            filled: 0,
             sent: 0,
         })
     }
 
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), CudaError> {
-        while !bytes.is_empty() {
-            let pinned = &self.halves[0].pinned;
-            let count = bytes.len().min(pinned.bytes() - self.filled);
-            let (now, later) = bytes.split_at(count);
-            // SAFETY: filled + count bytes fit the pinned memory, which nobody else has; its last
-            // copy is done, since `flush` waited for it when this half's turn came.
-            let target = unsafe {
-                let start = pinned.pointer().as_ptr().add(self.filled);
-                std::slice::from_raw_parts_mut(start, count)
-            };
-            target.copy_from_slice(now);
-            bytes = later;
-            self.filled += count;
-            if self.filled == pinned.bytes() {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends off what is filled, and goes on with the other half once that is done.
-    fn flush(&mut self) -> Result<(), CudaError> {
+    /// Fills a half with what comes next of `end` bytes and sends it off; returns how much that was.
+    fn send(
+        &mut self,
+        end: u64,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), ComposeError>,
+    ) -> Result<usize, ComposeError> {
         let half = &self.halves[0];
-        let bytes = self.filled.min(self.memory.bytes() - self.sent);
+        half.copied.synchronize()?;
+        let left = usize::try_from(end).unwrap_or(usize::MAX) - self.sent;
+        let bytes = half.pinned.bytes().min(left);
+        // SAFETY: the pinned memory has that many bytes, which nobody else has: its last copy is
+        // done, and the next is enqueued below, when this borrow is over.
+        fill(unsafe { std::slice::from_raw_parts_mut(half.pinned.pointer().as_ptr(), bytes) })?;
         // SAFETY: both memories hold that many bytes from there on; the pinned half is not written
         // again before `copied` is done, and neither is freed before (`Drop`).
         let copied = unsafe {
@@ -196,13 +244,12 @@ impl<'a> Upload<'a> {
         copied.map_err(|error| self.gpu.failed("uploading a bank", error))?;
         half.copied.record(self.stream.raw())?;
         self.sent += bytes;
-        self.filled = 0;
         self.halves.swap(0, 1);
-        self.halves[0].copied.synchronize()
+        Ok(bytes)
     }
 
-    fn finish(&mut self) -> Result<(), CudaError> {
-        self.flush()?;
+    /// Waits until all is there.
+    fn finish(&self) -> Result<(), CudaError> {
         self.halves
             .iter()
             .try_for_each(|half| half.copied.synchronize())

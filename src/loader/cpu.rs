@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::statistics::StageTimes;
 use super::target::{Compose, Refusal, Role};
-use crate::compose::batch::{SampleSlot, words_of};
+use crate::compose::batch::SampleSlot;
 use crate::compose::cpu::SampleComposer;
-use crate::compose::{Batch, ComposeError, Encoded, MaskOutput, OutputSpec};
+use crate::compose::{Batch, ComposeError, Encoded, OutputSpec};
 use crate::geometry::Size;
 
 /// The CPU, as where a [`Loader`](super::Loader) composes.
@@ -73,8 +73,7 @@ impl Compose for Cpu {
             let ignored = layer.and_then(|layer| ignored.get(layer));
             instance.ignored = u8::from(ignored.copied().unwrap_or(false));
         }
-        let sources = encoded.sources.iter();
-        Ok(sources.map(|source| source.stored_bytes() as u64).sum())
+        Ok(encoded.read_bytes())
     }
 
     fn stage(stages: &mut StageTimes) -> &mut Duration {
@@ -91,13 +90,6 @@ impl Compose for Cpu {
     }
 
     fn bytes(batch: &Batch) -> u64 {
-        let canvas = batch.canvas();
-        let mask = 4 * words_of(canvas.width() as usize) as u64 * u64::from(canvas.height());
-        let masks = match batch.spec().masks {
-            MaskOutput::Bits => mask * batch.instance_count() as u64,
-            MaskOutput::Rle => batch.run_length_bytes() as u64,
-            MaskOutput::None => 0,
-        };
-        batch.image_bytes().len() as u64 + masks
+        batch.image_bytes().len() as u64
     }
 }

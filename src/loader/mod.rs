@@ -259,13 +259,14 @@ impl<T: Target> Loader<T> {
         let Some((_, ring)) = self.running.as_mut().and_then(Running::parts) else {
             return Ok(());
         };
+        let count = self.steps.batch_size as usize;
         while let Some(cursor) = self.unsent {
-            let slot = ring.take_slot(&mut self.target, may_wait);
+            let slot = ring.take_slot(&mut self.target, count, may_wait);
             let slot = slot.map_err(|source| batch_failed(cursor, source))?;
             let Some(slot) = slot else {
                 break;
             };
-            ring.send(slot, cursor, &self.steps, &self.sampler, &mut self.target)?;
+            ring.send(slot, cursor, &self.steps, &self.sampler)?;
             self.unsent = self.steps.settle(self.steps.after(cursor));
         }
         Ok(())
@@ -284,6 +285,12 @@ impl<T: Target> Loader<T> {
                 Err(Halt::TooSmall) => {
                     ring.grow(&mut self.target)?;
                     self.recall(false)?;
+                }
+                Err(Halt::TooMany(error)) => {
+                    self.recall(false)?;
+                    if let Some((_, ring)) = self.running.as_mut().and_then(Running::parts) {
+                        ring.do_with_fewer(&error);
+                    }
                 }
             }
         }

@@ -19,7 +19,8 @@ pub struct LoaderOptions {
     /// Worker threads, at most 1024; as many as the machine has where `None`.
     pub threads: Option<NonZero<usize>>,
     /// Batches that are composed ahead of the one that the training loop has. Memory holds one
-    /// more.
+    /// more. On a GPU at least 2, so that one is composed while the next is gathered: batches are
+    /// launched when the loader is asked for the next one.
     pub prefetch: usize,
     /// Which of the processes that share the run this is, below `world_size`.
     pub rank: usize,

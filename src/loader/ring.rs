@@ -89,6 +89,9 @@ pub(super) struct Landed<T: Compose> {
 pub(super) enum Halt {
     /// A batch did not fit its memory. It and all later ones must be recalled.
     TooSmall,
+    /// There was no memory for a batch, and there would be if there were fewer slots. It and all later
+    /// ones must be recalled.
+    TooMany(ComposeError),
     Error(LoaderError),
 }
 
@@ -118,6 +121,8 @@ pub(super) struct Ring<T: Compose> {
     free: VecDeque<Slot<T>>,
     /// Slots that exist, in flight, free or in the training loop's hands.
     slots: usize,
+    /// Slots that there may be; fewer than were wished for once memory has run out.
+    most_slots: usize,
     flights: VecDeque<Flight<T>>,
     next_ticket: u64,
     /// Most steps in flight.
@@ -139,6 +144,7 @@ impl<T: Compose> Ring<T> {
             returned,
             free: VecDeque::with_capacity(depth + 1),
             slots: 0,
+            most_slots: depth + 1,
             flights: VecDeque::with_capacity(depth),
             next_ticket: 0,
             depth,
@@ -147,10 +153,53 @@ impl<T: Compose> Ring<T> {
         }
     }
 
+    /// A slot for another step of `count` samples, begun, if one may be sent out. Where there is no
+    /// memory for it, but there are others to work with, it goes.
+    pub fn take_slot(
+        &mut self,
+        target: &mut T,
+        count: usize,
+        may_wait: bool,
+    ) -> Result<Option<Slot<T>>, ComposeError> {
+        while let Some(mut slot) = self.find_slot(target, may_wait)? {
+            let mut memories = slot.memories_mut();
+            let begun = memories.try_for_each(|memory| target.begin(memory, count));
+            drop(memories);
+            match begun {
+                Ok(()) => return Ok(Some(slot)),
+                Err(error) => {
+                    self.free.push_back(slot);
+                    if !error.is_out_of_memory() || !self.has_several() {
+                        return Err(error);
+                    }
+                    self.do_with_fewer(&error);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Memory has run out: drops the slot that came back last, and makes no more than the others from
+    /// now on.
+    pub fn do_with_fewer(&mut self, error: &ComposeError) {
+        if self.free.pop_back().is_some() {
+            self.slots -= 1;
+        }
+        if self.most_slots > self.depth {
+            log::warn!("the loader works with fewer batches at a time: {error}");
+        }
+        self.most_slots = self.slots.min(self.depth);
+    }
+
+    /// Whether there is more than one slot that is not in the training loop's hands.
+    fn has_several(&self) -> bool {
+        self.flights.len() + self.free.len() > 1
+    }
+
     /// A slot for another step, if one may be sent out. The training loop may hold on to batches:
     /// then the ring works with fewer, and with a new one rather than none. Only if `may_wait`, and
     /// only if nothing is in flight, it waits until the device is done with one.
-    pub fn take_slot(
+    fn find_slot(
         &mut self,
         target: &mut T,
         may_wait: bool,
@@ -164,7 +213,10 @@ impl<T: Compose> Ring<T> {
                 return Ok(self.free.remove(position));
             }
         }
-        if self.slots <= self.depth || (self.flights.is_empty() && self.free.is_empty()) {
+        // Where memory has run out already, one more is tried only when there is nothing else to do.
+        let has_none = self.flights.is_empty() && self.free.is_empty();
+        let may_try = may_wait || self.most_slots > self.depth;
+        if self.slots < self.most_slots || (has_none && may_try) {
             return self.new_slot(target).map(Some);
         }
         if !may_wait || !self.flights.is_empty() {
@@ -198,16 +250,8 @@ impl<T: Compose> Ring<T> {
         cursor: Cursor,
         steps: &Steps,
         sampler: &Arc<Sampler>,
-        target: &mut T,
     ) -> Result<(), LoaderError> {
         let count = steps.batch_size as usize;
-        let mut memories = slot.memories_mut();
-        let begun = memories.try_for_each(|memory| target.begin(memory, count));
-        drop(memories);
-        if let Err(source) = begun {
-            self.free.push_back(slot);
-            return Err(batch_failed(cursor, source));
-        }
         slot.places.clear();
         let places = (0..steps.batch_size).map(|number| steps.place(cursor, number));
         slot.places.extend(places);
@@ -264,9 +308,16 @@ impl<T: Compose> Ring<T> {
 
     /// Finishes the batches that are complete, in order, up to the first that is not.
     fn finish_complete(&mut self, target: &mut T) -> Result<(), Halt> {
+        let has_several = self.has_several();
         for flight in self.flights.iter_mut().filter(|flight| !flight.is_finished) {
             if flight.missing == 0 && flight.failure.is_none() {
                 flight.finish(target);
+            }
+            match flight.failure.take() {
+                Some((_, Failure::Batch(error))) if has_several && error.is_out_of_memory() => {
+                    return Err(Halt::TooMany(error));
+                }
+                failure => flight.failure = failure,
             }
             match flight.failure {
                 Some((_, Failure::TooSmall)) if flight.missing == 0 => return Err(Halt::TooSmall),

@@ -57,10 +57,11 @@ pub struct Statistics {
     pub batches: u64,
     /// Samples in them.
     pub samples: u64,
-    /// Bytes of images and masks in them, twins included. Of batches in device memory it counts the
-    /// images alone: how many masks there are the host does not wait to know.
+    /// Bytes of images in them, twins included. Masks do not count, on a CPU as on a GPU, where
+    /// nobody waits to know how many there are.
     pub bytes: u64,
-    /// Bytes of source pixels that composing them read from the packs.
+    /// Bytes of source pixels that composing them read from the packs: those of scenes, JPEG files
+    /// as they are stored, and of cutouts that touch the canvas and are not on the device already.
     pub source_bytes: u64,
     /// Since the loader was made.
     pub elapsed: Duration,
@@ -130,7 +131,7 @@ impl Statistics {
         per_second(self.samples as f64, self.elapsed)
     }
 
-    /// Bytes of images and masks handed over a second.
+    /// Bytes of images handed over a second.
     pub fn bytes_per_second(&self) -> f64 {
         per_second(self.bytes as f64, self.elapsed)
     }

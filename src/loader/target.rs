@@ -86,8 +86,14 @@ pub trait Compose: fmt::Debug + Send + Sized + 'static {
     /// The stage that [`Compose::compose`] counts as.
     fn stage(stages: &mut StageTimes) -> &mut Duration;
 
-    /// Whether composing will read the pixels of a cutout at a mip level of that width and height.
-    fn reads(_: &Self::Shared, _ticket: u64, _cutout: u64, _level: [u32; 2]) -> bool {
+    /// Whether composing will read the pixels of a cutout at the mip level whose width and height
+    /// `level` says.
+    fn reads(
+        _: &Self::Shared,
+        _ticket: u64,
+        _cutout: u64,
+        _level: impl FnOnce() -> [u32; 2],
+    ) -> bool {
         true
     }
 
@@ -97,7 +103,7 @@ pub trait Compose: fmt::Debug + Send + Sized + 'static {
     /// The batch.
     fn batch(memory: &Self::Memory) -> &Self::Batch;
 
-    /// Bytes of images and masks, as far as the host knows.
+    /// Bytes of its images.
     fn bytes(batch: &Self::Batch) -> u64;
 
     /// The training loop has dropped the batch.

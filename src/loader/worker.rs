@@ -19,7 +19,10 @@ use crate::compose::{ComposeError, Encoder, rules};
 use crate::plan::{CheckedPlan, Plan};
 use crate::sampler::{MOST_ATTEMPTS, Sample, Sampler};
 
-/// Bytes that are read before it is asked again how much is mapped.
+/// It is asked again how much is mapped once this part of what may be was read: asking takes a few
+/// microseconds, in which a machine reads a hundred kilobytes.
+const CHECKS_TO_THE_LIMIT: u64 = 64;
+/// Least bytes that are read before it is asked again.
 const BETWEEN_CHECKS: u64 = 1 << 20;
 
 /// One sample to be composed.
@@ -215,7 +218,7 @@ impl<'a, T: Compose> Worker<'a, T> {
         let twin = match (&bytes, &mut job.twin) {
             (Ok(_), Some(twin)) => {
                 self.plan.samples[0].layers.clear();
-                self.execute(job.ticket, twin)
+                self.execute(job.ticket, twin).map_err(twin_failed)
             }
             _ => Ok(0),
         };
@@ -269,7 +272,8 @@ impl<'a, T: Compose> Worker<'a, T> {
     fn release_maps(&self, bytes: u64) {
         let shared = self.shared;
         let read = shared.unreleased_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if read < BETWEEN_CHECKS.min(shared.mapped_limit) {
+        let between = (shared.mapped_limit / CHECKS_TO_THE_LIMIT).max(BETWEEN_CHECKS);
+        if read < between.min(shared.mapped_limit) {
             return;
         }
         // Where the system does not say what is mapped, what was read is the best guess.
@@ -284,6 +288,16 @@ impl<'a, T: Compose> Worker<'a, T> {
     }
 }
 
+/// A twin whose scene cannot be decoded, a moment after it could be for the sample, ends the run: the
+/// file was changed in between. The sample cannot be drawn again, for the cutout cache has promised
+/// to others the texels that it brings.
+fn twin_failed(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Compose(ComposeError::Decode { .. }) => Refusal::Compose(ComposeError::Changed),
+        other => other,
+    }
+}
+
 /// Asks for all pixels that the sample reads at once, so that cold ones come in side by side and
 /// not page by page in the order of the layers.
 fn read_ahead<T: Compose>(checked: &CheckedPlan<'_>, shared: &Shared<T>, ticket: u64) {
@@ -293,11 +307,29 @@ fn read_ahead<T: Compose>(checked: &CheckedPlan<'_>, shared: &Shared<T>, ticket:
         for layer in &sample.layers {
             let (cutout, size) = (layer.cutout_index, layer.cutout.size);
             let level = rules::choose_level(size, layer.placement.resized);
-            let sides = mip::levels(size).nth(level);
-            let sides = sides.map_or([0; 2], |size| [size.width(), size.height()]);
+            let sides = || {
+                let size = mip::levels(size).nth(level);
+                size.map_or([0; 2], |size| [size.width(), size.height()])
+            };
             if T::reads(&shared.target, ticket, cutout, sides) {
                 shared.bank.read_ahead(cutout as usize, level);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_sample_is_drawn_again_for_its_twin() {
+        let problem = "no valid JPEG".to_owned();
+        let refusal = Refusal::Compose(ComposeError::Decode { scene: 3, problem });
+        assert!(matches!(
+            twin_failed(refusal),
+            Refusal::Compose(ComposeError::Changed)
+        ));
+        assert!(matches!(twin_failed(Refusal::TooSmall), Refusal::TooSmall));
     }
 }

@@ -3,8 +3,6 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use pastebank::cuda::CudaDevice;
-use pastebank::cuda::driver::Driver;
 use pastebank::cuda::memory::Gpu;
 
 use super::delayed_driver::DelayedDriver;
@@ -59,10 +57,10 @@ pub fn delayed(test: &str, seeds: std::ops::Range<u64>) -> Vec<TestGpu> {
 /// The first GPU that CUDA shows. Without one a line says so, or the test fails where
 /// `PASTEBANK_REQUIRE_GPU` is set.
 pub fn device(test: &str) -> Option<TestGpu> {
-    match CudaDevice::open(0) {
-        Ok(device) => Some(TestGpu {
-            name: device.name(),
-            gpu: Gpu::new(device),
+    match Gpu::open(0) {
+        Ok(gpu) => Some(TestGpu {
+            name: gpu.name(),
+            gpu,
         }),
         Err(error) if is_required() => panic!("PASTEBANK_REQUIRE_GPU is set: {error}"),
         Err(error) => {

@@ -53,17 +53,19 @@ fn only_what_earlier_tickets_used_last_is_evicted() {
 
 #[test]
 fn no_ticket_takes_memory_that_its_own_batch_may_still_read() {
-    let mut entries = entries(4);
-    assert!(matches!(
-        entries.look_up(1, key(1), 4 * BYTES),
-        Found::Store(_)
-    ));
-    assert!(matches!(
-        entries.look_up(2, key(1), 4 * BYTES),
-        Found::There(0)
-    ));
-    // Batch 3 evicts it and takes one unit of four; a slow thread of batch 2, which reads all four,
-    // must not get the others.
+    let mut entries = entries(8);
+    for cutout in [1, 9] {
+        assert!(matches!(
+            entries.look_up(1, key(cutout), 4 * BYTES),
+            Found::Store(_)
+        ));
+        assert!(matches!(
+            entries.look_up(2, key(cutout), 4 * BYTES),
+            Found::There(_)
+        ));
+    }
+    // Batch 3 evicts the first and takes one unit of four; a slow thread of batch 2, which reads all
+    // four, must not get the others.
     assert!(matches!(entries.look_up(3, key(2), BYTES), Found::Store(_)));
     assert_eq!(entries.look_up(2, key(3), BYTES), Found::Ship);
     assert!(matches!(entries.look_up(3, key(3), BYTES), Found::Store(_)));
@@ -91,10 +93,11 @@ fn recalled_batches_brought_nothing() {
 }
 
 #[test]
-fn what_is_larger_than_the_cache_evicts_nothing() {
+fn what_is_larger_than_half_of_the_cache_evicts_nothing() {
     let mut entries = entries(4);
     assert!(matches!(entries.look_up(1, key(1), BYTES), Found::Store(_)));
-    assert_eq!(entries.look_up(2, key(2), 4 * BYTES + 1), Found::Ship);
+    assert_eq!(entries.look_up(2, key(2), 2 * BYTES + 1), Found::Ship);
+    assert_eq!(entries.look_up(2, key(2), 4 * BYTES), Found::Ship);
     assert_eq!(entries.look_up(2, key(2), usize::MAX), Found::Ship);
     assert!(entries.holds(2, key(1)));
 }
@@ -122,6 +125,26 @@ fn scattered_holes_become_one() {
     ));
     let left = (0..64).filter(|&cutout| entries.holds(3, key(cutout)));
     assert!((1..=31).contains(&left.count()));
+}
+
+#[test]
+fn a_look_up_evicts_only_so_many() {
+    let mut entries = entries(256);
+    let small = 2 * MOST_EVICTED as u64;
+    let mut draw = 0;
+    while entries.figures().resident_bytes < 256 * UNIT {
+        entries.look_up(1, key(draw), BYTES);
+        draw += 1;
+    }
+    assert!(draw > small, "{draw} fill it");
+    // 100 neighbours are more than one look-up frees, and the next goes on from there.
+    assert_eq!(entries.look_up(2, key(1000), 100 * BYTES), Found::Ship);
+    let left = 256 - MOST_EVICTED as u64;
+    assert_eq!(entries.figures().resident_bytes, left * UNIT);
+    assert!(matches!(
+        entries.look_up(2, key(1000), 100 * BYTES),
+        Found::Store(_)
+    ));
 }
 
 #[test]

@@ -10,7 +10,8 @@ use super::{DelayedDriver, Event, Pace, Step, Stream, is_pending, unbroken};
 use crate::common::RngExt;
 use crate::common::host_driver::{Work, refused};
 
-impl Driver for DelayedDriver {
+// SAFETY: pinned memory is a block of the host's, filled when it is made and kept until it is freed.
+unsafe impl Driver for DelayedDriver {
     fn name(&self) -> String {
         "the host as a device, delayed".to_owned()
     }
@@ -61,13 +62,14 @@ impl Driver for DelayedDriver {
     fn create_stream(&self) -> Result<RawStream, DriverError> {
         let mut state = self.admit("cuStreamCreate")?;
         state.last_handle += 1;
-        let handle = RawStream(state.last_handle);
+        // SAFETY: this driver's own number, known to it until the stream is destroyed.
+        let handle = unsafe { RawStream::from_handle(state.last_handle) };
         let eager = self.pace == Pace::Mixed && state.draw.random();
         let stream = Stream {
             eager,
             ..Stream::default()
         };
-        state.streams.insert(handle.0, stream);
+        state.streams.insert(handle.handle(), stream);
         state.log.push(Call::CreateStream(handle));
         Ok(handle)
     }
@@ -76,7 +78,7 @@ impl Driver for DelayedDriver {
         let mut state = self.state();
         self.expect_stream(&state, stream);
         state.log.push(Call::DestroyStream(stream));
-        if let Some(stream) = state.streams.get_mut(&stream.0) {
+        if let Some(stream) = state.streams.get_mut(&stream.handle()) {
             stream.destroyed = true;
         }
     }
@@ -181,12 +183,14 @@ impl Driver for DelayedDriver {
         from: NonNull<u8>,
         bytes: usize,
     ) -> Result<(), DriverError> {
+        // SAFETY: the caller's promise: so many bytes are there, and nobody writes them any more.
+        let contents = unsafe { std::slice::from_raw_parts(from.as_ptr(), bytes) };
         let from = from.as_ptr() as usize;
         let call = Call::CopyToDevice {
             stream,
             to,
             from,
-            bytes,
+            contents: contents.into(),
         };
         let to = to as usize;
         let work = Work::ToDevice { to, from, bytes };

@@ -1,5 +1,7 @@
 //! What the driver was asked for.
 
+use std::sync::Arc;
+
 use pastebank::cuda::driver::{Kernel, RawEvent, RawStream};
 
 /// A call, in the order they came. Questions whether an event is done are left out.
@@ -36,7 +38,8 @@ pub enum Call {
         stream: RawStream,
         to: u64,
         from: usize,
-        bytes: usize,
+        /// What the host had written there by then.
+        contents: Arc<[u8]>,
     },
     CopyToHost {
         stream: RawStream,

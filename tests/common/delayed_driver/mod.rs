@@ -154,7 +154,11 @@ impl DelayedDriver {
     }
 
     fn expect_stream(&self, state: &State, stream: RawStream) {
-        if state.streams.get(&stream.0).is_none_or(|it| it.destroyed) {
+        if state
+            .streams
+            .get(&stream.handle())
+            .is_none_or(|it| it.destroyed)
+        {
             self.misused(format!("{stream:?} is not known"));
         }
     }
@@ -168,7 +172,7 @@ impl DelayedDriver {
     /// Puts a step at a stream's end, and lets eager streams run.
     fn give(&self, state: &mut State, stream: RawStream, step: Step) {
         self.expect_stream(state, stream);
-        if let Some(stream) = state.streams.get_mut(&stream.0) {
+        if let Some(stream) = state.streams.get_mut(&stream.handle()) {
             stream.steps.push_back(step);
         }
         self.run_eager(state);

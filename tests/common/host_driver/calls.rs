@@ -7,7 +7,8 @@ use pastebank::cuda::driver::{Driver, DriverError, Kernel, MemoryInfo, RawEvent,
 
 use super::{HostDriver, HostEvent, Work, refused};
 
-impl Driver for HostDriver {
+// SAFETY: pinned memory is a block of the host's, filled when it is made and kept until it is freed.
+unsafe impl Driver for HostDriver {
     fn name(&self) -> String {
         "the host as a device".to_owned()
     }
@@ -26,7 +27,7 @@ impl Driver for HostDriver {
     }
 
     fn allocate_device(&self, bytes: usize) -> Result<u64, DriverError> {
-        self.admit("cuMemAlloc")?;
+        self.admit_allocation("cuMemAlloc")?;
         let mut state = self.state();
         if state.device.live_bytes() + bytes as u64 > state.device_limit {
             let code = DriverError::OUT_OF_MEMORY;
@@ -43,7 +44,7 @@ impl Driver for HostDriver {
     }
 
     fn allocate_pinned(&self, bytes: usize, _: bool) -> Result<NonNull<u8>, DriverError> {
-        self.admit("cuMemHostAlloc")?;
+        self.admit_allocation("cuMemHostAlloc")?;
         let address = self.state().pinned.allocate(bytes, 64);
         Ok(NonNull::new(address as *mut u8).expect("an allocation"))
     }
@@ -61,12 +62,13 @@ impl Driver for HostDriver {
         let mut state = self.state();
         let handle = HostDriver::new_handle(&mut state);
         state.streams.insert(handle);
-        Ok(RawStream(handle))
+        // SAFETY: this driver's own number, known to it until the stream is destroyed.
+        Ok(unsafe { RawStream::from_handle(handle) })
     }
 
     fn destroy_stream(&self, stream: RawStream) {
         self.expect_stream(stream);
-        self.state().streams.remove(&stream.0);
+        self.state().streams.remove(&stream.handle());
     }
 
     fn create_event(&self, timing: bool) -> Result<RawEvent, DriverError> {

@@ -74,6 +74,9 @@ struct State {
     calls: u64,
     launches: u64,
     refusal: Option<Refusal>,
+    /// How many allocations were asked for, and which of them finds no memory.
+    allocations: u64,
+    refused_allocation: Option<u64>,
     last_handle: u64,
     streams: BTreeSet<u64>,
     events: BTreeMap<u64, HostEvent>,
@@ -117,6 +120,28 @@ impl HostDriver {
     /// all later ones too.
     pub fn fail_at(&self, call: u64, code: u32, sticky: bool) {
         self.state().refusal = Some(Refusal { call, code, sticky });
+    }
+
+    /// How many allocations were asked for.
+    pub fn allocations(&self) -> u64 {
+        self.state().allocations
+    }
+
+    /// Makes the `number`-th allocation, from 1 and from the driver's start, find no memory.
+    pub fn fail_allocation(&self, number: u64) {
+        self.state().refused_allocation = Some(number);
+    }
+
+    /// Counts an allocation, and refuses it if that was asked for.
+    fn admit_allocation(&self, call: &'static str) -> Result<(), DriverError> {
+        self.admit(call)?;
+        let mut state = self.state();
+        state.allocations += 1;
+        if state.refused_allocation == Some(state.allocations) {
+            let code = DriverError::OUT_OF_MEMORY;
+            return Err(refused(call, code, "refused by the test"));
+        }
+        Ok(())
     }
 
     /// Device memory there is, from now on.
@@ -278,7 +303,7 @@ impl HostDriver {
 
     fn expect_stream(&self, stream: RawStream) {
         // 1 and 2 are CUDA's default streams, which nobody makes.
-        if !matches!(stream.0, 1 | 2) && !self.state().streams.contains(&stream.0) {
+        if !matches!(stream.handle(), 1 | 2) && !self.state().streams.contains(&stream.handle()) {
             self.misused(format!("{stream:?} is not known"));
         }
     }

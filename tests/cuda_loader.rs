@@ -477,7 +477,7 @@ fn fewer_slots_do_where_memory_runs_out() {
     for bytes in (0..6_000_000).step_by(200_000) {
         let few = run(bytes, 1);
         let many = run(bytes, 3);
-        assert_eq!(few.is_none(), many.is_none(), "{bytes}: {few:?}, {many:?}");
+        assert!(few.is_some() || many.is_none(), "{bytes}: {many:?}");
         ends[usize::from(few.is_some())] += 1;
         for error in few.iter().chain(&many) {
             assert!(error.contains("no memory for "), "{error}");
@@ -504,9 +504,18 @@ fn a_slot_without_memory_is_given_up_and_no_batch_is_lost() {
         driver.fail_allocation(allocation);
         // Of a loader that has just begun there is no other slot.
         let found = CudaLoader::on_gpu(gpu, sampler(&packs), options, cache(20 << 10));
-        if let Ok(found) = found {
-            let expected = Loader::new(sampler(&packs), options).unwrap();
-            expect_all(found, expected, &format!("allocation {allocation} fails"));
+        if let Ok(mut found) = found {
+            let what = format!("allocation {allocation} fails");
+            for expected in Loader::new(sampler(&packs), options).unwrap() {
+                let (found, expected) = (found.next().unwrap().unwrap(), expected.unwrap());
+                let mut batch = Batch::new(options.output);
+                // It may be an allocation of the download's own; a second one is not refused.
+                if found.download(&mut batch).is_err() {
+                    found.download(&mut batch).unwrap();
+                }
+                assert_eq!(difference(&batch, &expected), None, "{what}");
+            }
+            assert!(found.next().is_none(), "{what}");
             survived += 1;
         }
         driver.assert_nothing_left();

@@ -428,8 +428,8 @@ fn grow(
     Ok(())
 }
 
-/// As [`grow`], for what changes from batch to batch: a quarter more than is needed now, if there is
-/// that much, and so mostly no new memory later.
+/// As [`grow`], for what changes from batch to batch: a quarter more than is needed now, and so mostly
+/// no new memory later.
 pub(super) fn grow_with_slack(
     gpu: &Gpu,
     memory: &mut Option<DeviceMemory>,
@@ -442,8 +442,5 @@ pub(super) fn grow_with_slack(
     {
         return Ok(());
     }
-    match grow(gpu, memory, what, bytes.saturating_add(bytes / 4)) {
-        Err(CudaError::Memory { .. }) => grow(gpu, memory, what, bytes),
-        result => result,
-    }
+    grow(gpu, memory, what, bytes.saturating_add(bytes / 4))
 }

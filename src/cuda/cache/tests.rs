@@ -129,20 +129,19 @@ fn scattered_holes_become_one() {
 
 #[test]
 fn a_look_up_evicts_only_so_many() {
-    let mut entries = entries(256);
-    let small = 2 * MOST_EVICTED as u64;
-    let mut draw = 0;
-    while entries.figures().resident_bytes < 256 * UNIT {
-        entries.look_up(1, key(draw), BYTES);
-        draw += 1;
+    let mut entries = entries(4096);
+    for cutout in 0..200 {
+        assert!(matches!(
+            entries.look_up(1, key(cutout), 20 * BYTES),
+            Found::Store(_)
+        ));
     }
-    assert!(draw > small, "{draw} fill it");
-    // 100 neighbours are more than one look-up frees, and the next goes on from there.
-    assert_eq!(entries.look_up(2, key(1000), 100 * BYTES), Found::Ship);
-    let left = 256 - MOST_EVICTED as u64;
-    assert_eq!(entries.figures().resident_bytes, left * UNIT);
+    // Half of the cache is more than one look-up frees; the next goes on from there.
+    assert_eq!(entries.look_up(2, key(1000), 2048 * BYTES), Found::Ship);
+    let left = 200 - MOST_EVICTED as u64;
+    assert_eq!(entries.figures().resident_bytes, left * 20 * UNIT);
     assert!(matches!(
-        entries.look_up(2, key(1000), 100 * BYTES),
+        entries.look_up(2, key(1000), 2048 * BYTES),
         Found::Store(_)
     ));
 }

@@ -19,9 +19,9 @@ extern "C" __global__ void __launch_bounds__(1024)
     __syncthreads();
     unsigned count = blockDim.x;
     while (count > 1) {
-        unsigned half = (count + 1) / 2;
-        if (thread + half < count) sums[thread] += sums[thread + half];
-        count = half;
+        unsigned middle = (count + 1) / 2;
+        if (thread + middle < count) sums[thread] += sums[thread + middle];
+        count = middle;
         __syncthreads();
     }
     if (thread == 0) output(parameters)[blockIdx.x] = sums[0];

@@ -84,6 +84,8 @@ pub mod annotations;
 pub mod bank;
 #[cfg(feature = "cli")]
 pub mod bench;
+#[cfg(feature = "build")]
+pub mod build;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod compose;

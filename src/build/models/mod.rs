@@ -1,0 +1,81 @@
+//! The networks of the pipelines, each loading the files that its authors published.
+
+use candle_core::Tensor;
+use image::{GrayImage, RgbImage};
+
+use super::picture::Picture;
+use super::weights::WeightsError;
+
+/// What went wrong with a model.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// Its files.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A setting that the model does not take.
+    #[error("{model}: {problem}")]
+    Setting {
+        /// The model's name.
+        model: String,
+        /// What was found and what was expected.
+        problem: String,
+    },
+    /// Computing it.
+    #[error("{model}: {source}")]
+    Compute {
+        /// The model's name.
+        model: String,
+        /// What candle said.
+        source: candle_core::Error,
+    },
+}
+
+/// Finds the object on an image.
+pub trait Segmenter: Send {
+    /// The name it is asked for by, such as `u2netp`; masks and scores carry it.
+    fn name(&self) -> &str;
+
+    /// A soft mask for each picture, of the picture's size: 0 is not the object, 255 is.
+    ///
+    /// # Errors
+    /// [`ModelError`], also when the device has not memory enough for so many at once.
+    fn segment(&self, pictures: &[Picture]) -> Result<Vec<GrayImage>, ModelError>;
+}
+
+/// Turns images into vectors whose cosine says how alike they are.
+pub trait ImageEmbedder: Send {
+    /// Unit vectors of the images, [images, dimension], F32 on the CPU.
+    ///
+    /// # Errors
+    /// [`ModelError`], also when the device has not memory enough for so many at once.
+    fn embed_images(&self, images: &[RgbImage]) -> Result<Tensor, ModelError>;
+}
+
+/// Turns texts into vectors of the same space as an [`ImageEmbedder`]'s.
+pub trait TextEmbedder: Send {
+    /// Unit vectors of the texts, [texts, dimension], F32 on the CPU.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    fn embed_texts(&self, texts: &[&str]) -> Result<Tensor, ModelError>;
+}
+
+/// One image that is to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What is to be seen.
+    pub prompt: String,
+    /// What is not to be seen; may be empty.
+    pub negative_prompt: String,
+    /// All of the image's randomness: the same request gives the same image on the same device.
+    pub seed: u64,
+}
+
+/// Makes images from text.
+pub trait Generator: Send {
+    /// An image for each request; what an image becomes does not depend on the others of the batch.
+    ///
+    /// # Errors
+    /// [`ModelError`], also when the device has not memory enough for so many at once.
+    fn generate(&self, requests: &[Request]) -> Result<Vec<RgbImage>, ModelError>;
+}

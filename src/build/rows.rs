@@ -62,8 +62,10 @@ pub struct MaskRow {
     pub key: String,
     /// Who made the mask.
     pub segmenter: String,
-    /// 100 · cosine between the object on white and the text of its category.
-    pub clip: f32,
+    /// 100 · cosine between the object on white and the text of its category; none where no model
+    /// scored it: then the segmenter that was asked first wins, and no bar applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f32>,
     /// Mean cosine to real crops of the category (DiverGen, arXiv 2405.10185), where these were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub similarity: Option<f32>,

@@ -6,8 +6,22 @@
 //!
 //! 1. [`models`] hold the networks; [`weights`] finds and opens what they are made of.
 
+pub mod batches;
+pub mod collect;
 pub mod device;
+mod error;
+pub mod filter;
+pub mod generate;
+pub mod images;
 pub mod models;
 pub mod picture;
+pub mod references;
 pub mod rows;
+pub mod score;
+pub mod segment;
+pub mod sources;
+pub mod stage;
+pub mod state;
 pub mod weights;
+
+pub use error::BuildError;

@@ -20,6 +20,14 @@ pub enum ModelError {
         /// What was found and what was expected.
         problem: String,
     },
+    /// A picture that is not for this model: the others are.
+    #[error("{model}: {problem}")]
+    Picture {
+        /// The model's name.
+        model: String,
+        /// What the picture lacks.
+        problem: String,
+    },
     /// Computing it.
     #[error("{model}: {source}")]
     Compute {

@@ -10,6 +10,7 @@ use super::sources;
 use super::state::{StageReader, StateError};
 use crate::bank::Category;
 use crate::bank::write::replace_file;
+use crate::pack::DEFAULT_MAX_PIXELS;
 
 /// The stage that takes images from a folder or a list.
 pub const FOLDER_STAGE: &str = "folder";
@@ -79,9 +80,12 @@ impl Images {
     ///
     /// # Errors
     /// [`BuildError`] if no source stage has been begun, or one is not finished.
-    pub fn open(state: &Path, max_pixels: u64) -> Result<Images, BuildError> {
+    pub fn open(state: &Path) -> Result<Images, BuildError> {
         let categories = categories_of_state(state)?;
         let folder = StageReader::<SourceRow>::open(state, FOLDER_STAGE)?;
+        // What was not too large when it came in is not too large now.
+        let settings = folder.as_ref().map(|folder| &folder.settings);
+        let max_pixels = settings.and_then(|settings| settings.get("max_pixels")?.as_u64());
         let generated = StageReader::<SourceRow>::open(state, GENERATE_STAGE)?;
         let (mut rows, mut broken) = (Vec::new(), Vec::new());
         for reader in [&folder, &generated].into_iter().flatten() {
@@ -101,7 +105,7 @@ impl Images {
             broken,
             names: categories.iter().map(spoken).collect(),
             generated,
-            max_pixels,
+            max_pixels: max_pixels.unwrap_or(DEFAULT_MAX_PIXELS),
         })
     }
 

@@ -6,6 +6,7 @@
 //!
 //! 1. [`models`] hold the networks; [`weights`] finds and opens what they are made of.
 
+pub mod batches;
 pub mod device;
 pub mod models;
 pub mod picture;

@@ -8,6 +8,8 @@
 
 pub mod batches;
 pub mod device;
+pub mod imaging;
 pub mod models;
 pub mod picture;
+pub mod rows;
 pub mod weights;

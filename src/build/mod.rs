@@ -13,6 +13,7 @@ mod error;
 pub mod filter;
 pub mod generate;
 pub mod images;
+pub mod imaging;
 pub mod models;
 pub mod picture;
 pub mod references;

@@ -6,6 +6,8 @@ use image::{GrayImage, RgbImage};
 use super::picture::Picture;
 use super::weights::WeightsError;
 
+pub mod licences;
+
 /// What went wrong with a model.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {

@@ -37,7 +37,7 @@ pub(super) struct FolderSettings {
     /// CSV (with a header) or JSON lines: path, category, source, licence.
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
-    /// Leave out images with more pixels [default: 256 million].
+    /// Leave out images with more pixels [default: 64 million].
     #[arg(long, value_name = "N")]
     max_pixels: Option<u64>,
 }

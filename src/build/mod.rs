@@ -9,4 +9,5 @@
 pub mod device;
 pub mod models;
 pub mod picture;
+pub mod tokenizer;
 pub mod weights;

@@ -7,7 +7,9 @@
 //! 1. [`models`] hold the networks; [`weights`] finds and opens what they are made of.
 
 pub mod device;
+pub mod imaging;
 pub mod models;
 pub mod picture;
+pub mod rows;
 pub mod tokenizer;
 pub mod weights;

@@ -23,6 +23,7 @@ pub mod segment;
 pub mod sources;
 pub mod stage;
 pub mod state;
+pub mod tokenizer;
 pub mod weights;
 
 pub use error::BuildError;

@@ -5,8 +5,10 @@
 //! moment and goes on where it was, on one machine or on many.
 //!
 //! 1. [`models`] hold the networks; [`weights`] finds and opens what they are made of.
+//! 2. [`prompts`] says what is generated, with which seeds.
 
 pub mod device;
 pub mod models;
 pub mod picture;
+pub mod prompts;
 pub mod weights;

@@ -1,5 +1,7 @@
 //! The networks of the pipelines, each loading the files that its authors published.
 
+pub mod clip;
+
 use candle_core::Tensor;
 use image::{GrayImage, RgbImage};
 

@@ -5,6 +5,7 @@
 //! moment and goes on where it was, on one machine or on many.
 //!
 //! 1. [`models`] hold the networks; [`weights`] finds and opens what they are made of.
+//! 2. [`prompts`] says what is generated, with which seeds.
 
 pub mod batches;
 pub mod collect;
@@ -16,6 +17,7 @@ pub mod images;
 pub mod imaging;
 pub mod models;
 pub mod picture;
+pub mod prompts;
 pub mod references;
 pub mod rows;
 pub mod score;

@@ -5,9 +5,16 @@
 //! moment and goes on where it was, on one machine or on many.
 //!
 //! 1. [`models`] hold the networks; [`weights`] finds and opens what they are made of.
+//! 2. [`choose`] says which masks become cutouts, [`shape`] cleans them, [`store`] writes the bank,
+//!    [`report`] what became of every image.
 
+mod alike;
+pub mod choose;
 pub mod device;
 pub mod models;
 pub mod picture;
+pub mod report;
 pub mod rows;
+pub mod shape;
+pub mod store;
 pub mod weights;

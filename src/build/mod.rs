@@ -5,11 +5,33 @@
 //! moment and goes on where it was, on one machine or on many.
 //!
 //! 1. [`models`] hold the networks; [`weights`] finds and opens what they are made of.
-
+//! 2. [`prompts`] says what is generated, with which seeds.
+pub mod batches;
+pub mod collect;
+//! 2. [`choose`] says which masks become cutouts, [`shape`] cleans them, [`store`] writes the bank,
+//!    [`report`] what became of every image.
+mod alike;
+pub mod choose;
 pub mod device;
+mod error;
+pub mod filter;
+pub mod generate;
+pub mod images;
 pub mod imaging;
 pub mod models;
 pub mod picture;
+pub mod prompts;
+pub mod references;
+pub mod report;
 pub mod rows;
+pub mod score;
+pub mod segment;
+pub mod shape;
+pub mod sources;
+pub mod stage;
+pub mod state;
+pub mod store;
 pub mod tokenizer;
 pub mod weights;
+
+pub use error::BuildError;

@@ -12,6 +12,8 @@ use image::{GrayImage, RgbImage};
 use super::picture::Picture;
 use super::weights::WeightsError;
 
+pub mod licences;
+
 /// What went wrong with a model.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -24,6 +26,14 @@ pub enum ModelError {
         /// The model's name.
         model: String,
         /// What was found and what was expected.
+        problem: String,
+    },
+    /// A picture that is not for this model: the others are.
+    #[error("{model}: {problem}")]
+    Picture {
+        /// The model's name.
+        model: String,
+        /// What the picture lacks.
         problem: String,
     },
     /// Computing it.

@@ -1,6 +1,10 @@
 //! The networks of the pipelines, each loading the files that its authors published.
 
 pub mod clip;
+#[cfg(test)]
+mod names;
+mod positions;
+pub mod preprocess;
 
 use candle_core::Tensor;
 use image::{GrayImage, RgbImage};
@@ -40,6 +44,16 @@ pub enum ModelError {
         /// What candle said.
         source: candle_core::Error,
     },
+}
+
+impl ModelError {
+    /// What candle said while it computed `model`.
+    pub(crate) fn computing(model: &str) -> impl Fn(candle_core::Error) -> ModelError {
+        move |source| ModelError::Compute {
+            model: model.to_owned(),
+            source,
+        }
+    }
 }
 
 /// Finds the object on an image.

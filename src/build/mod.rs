@@ -20,6 +20,7 @@ pub mod batches;
 pub mod choose;
 pub mod collect;
 pub mod device;
+pub mod embeddings;
 mod error;
 pub mod filter;
 pub mod generate;

@@ -99,10 +99,10 @@ pub(super) fn make(
     computing: &Computing,
     file: Option<&Path>,
 ) -> Result<()> {
+    let files = chosen.model().files(licences::Task::Generator, computing)?;
     let none = || Err(Usage("--categories is needed".to_owned()).into());
     let categories = categories(&work.state, file, none)?;
     let tasks = chosen.tasks(&categories)?;
-    let files = chosen.model().files(licences::Task::Generator, computing)?;
     let options = GeneratorOptions {
         scheduler: chosen.scheduler.clone(),
         steps: chosen.steps,

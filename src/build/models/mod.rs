@@ -2,7 +2,9 @@
 
 pub mod clip;
 #[cfg(test)]
-mod names;
+pub(crate) mod goldens;
+#[cfg(test)]
+pub(crate) mod names;
 mod positions;
 pub mod preprocess;
 

@@ -20,7 +20,9 @@ impl Item for Found {
         // A header that cannot be read is reported when the image is decoded.
         let size = image::image_dimensions(&self.path).unwrap_or((1, 1));
         // The decoded image and its copy on white.
-        (size.0 as usize).saturating_mul(size.1 as usize).saturating_mul(12)
+        (size.0 as usize)
+            .saturating_mul(size.1 as usize)
+            .saturating_mul(12)
     }
 }
 

@@ -47,7 +47,9 @@ impl Scores {
         let mut masks = Vec::new();
         for row in &sources {
             for segmenter in segmenters {
-                let found = readers.get(segmenter).and_then(|reader| reader.items.get(&row.key));
+                let found = readers
+                    .get(segmenter)
+                    .and_then(|reader| reader.items.get(&row.key));
                 if let Some(segmented) = found.and_then(|(line, _)| line.row.as_ref()) {
                     masks.push(mask_row(row, segmenter, segmented, scores.as_ref()));
                 }
@@ -108,7 +110,9 @@ impl Material for Scores {
     fn mask(&self, row: &MaskRow) -> Result<GrayImage, MaterialError> {
         let reader = self.segmenters.get(&row.segmenter);
         let reader = reader.ok_or_else(|| format!("no masks of {:?}", row.segmenter))?;
-        let source = self.sources.binary_search_by(|source| source.key.cmp(&row.key));
+        let source = self
+            .sources
+            .binary_search_by(|source| source.key.cmp(&row.key));
         let source = source.map_err(|_| format!("no image {:?}", row.key))?;
         Ok(read_mask(reader, &self.sources[source])?)
     }
@@ -117,6 +121,8 @@ impl Material for Scores {
         let key = score_key(&row.segmenter, &row.key);
         let scores = self.scores.as_ref().ok_or("the masks have no scores")?;
         let bytes = scores.blob(&key)?;
-        Ok(floats(&bytes.ok_or_else(|| format!("{key} has no embedding"))?))
+        Ok(floats(
+            &bytes.ok_or_else(|| format!("{key} has no embedding"))?,
+        ))
     }
 }

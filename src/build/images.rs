@@ -53,8 +53,15 @@ pub fn fix_categories(state: &Path, categories: &[Category]) -> Result<(), Build
         let differs = |(a, b): &(&Category, &Category)| a != b;
         let first = before.iter().zip(categories).find(differs);
         let difference = match first {
-            Some((a, b)) => format!("{} {:?} was there, {} {:?} is given", a.id, a.name, b.id, b.name),
-            None => format!("{} were there, {} are given", before.len(), categories.len()),
+            Some((a, b)) => format!(
+                "{} {:?} was there, {} {:?} is given",
+                a.id, a.name, b.id, b.name
+            ),
+            None => format!(
+                "{} were there, {} are given",
+                before.len(),
+                categories.len()
+            ),
         };
         return Err(BuildError::File {
             path,

@@ -16,7 +16,7 @@ use super::models::ImageEmbedder;
 use super::score::{embed, on_white_square};
 use super::stage::{self, Item, StageOptions, StageReport};
 use super::state::StageReader;
-use crate::bank::{Cutout, CutoutBank};
+use crate::bank::{Category, Cutout, CutoutBank};
 use crate::resume::{Progress, Settings};
 
 /// The stage's name.
@@ -47,21 +47,27 @@ impl Item for Objects {
 }
 
 /// Embeds the cutouts of `bank`, on white, and keeps the mean of at most `most` of each category,
-/// taken evenly over the bank.
+/// taken evenly over the bank. The bank's categories are those of `categories` that bear the same
+/// name; others are left out.
 ///
 /// # Errors
 /// [`BuildError`].
 pub fn references(
     bank: &CutoutBank,
+    categories: &[Category],
     most: NonZero<usize>,
     embedder: &dyn ImageEmbedder,
     settings: &Settings,
     options: &StageOptions,
     progress: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<StageReport, BuildError> {
+    let ids: HashMap<&str, i64> = categories.iter().map(|c| (&c.name[..], c.id)).collect();
+    let names = bank.manifest().names();
     let mut by_category: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     for (row, category) in bank.category_ids().enumerate() {
-        by_category.entry(category).or_default().push(row);
+        if let Some(id) = names.get(&category).and_then(|name| ids.get(name)) {
+            by_category.entry(*id).or_default().push(row);
+        }
     }
     let objects = by_category.into_iter().map(|(category, rows)| Objects {
         key: category.to_string(),
@@ -85,7 +91,9 @@ pub fn references(
             for images in batch {
                 let vectors = embed(embedder, &images, &mut batch_size)?;
                 let bytes = mean(&vectors).into_iter().flat_map(f32::to_le_bytes);
-                let reference = Reference { objects: images.len() };
+                let reference = Reference {
+                    objects: images.len(),
+                };
                 means.push(Ok((reference, Some(bytes.collect()))));
             }
             Ok(means)
@@ -114,13 +122,18 @@ pub fn read_references(state: &Path) -> Result<Option<HashMap<i64, Vec<f32>>>, B
 /// Little-endian 32-bit floats.
 pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
     let (values, _) = bytes.as_chunks::<4>();
-    values.iter().map(|&value| f32::from_le_bytes(value)).collect()
+    values
+        .iter()
+        .map(|&value| f32::from_le_bytes(value))
+        .collect()
 }
 
 /// At most `most` of the rows, evenly spaced.
 fn evenly(rows: &[usize], most: usize) -> Vec<usize> {
     let count = rows.len().min(most);
-    (0..count).map(|index| rows[index * rows.len() / count]).collect()
+    (0..count)
+        .map(|index| rows[index * rows.len() / count])
+        .collect()
 }
 
 fn object_on_white(cutout: Cutout<'_>) -> Option<RgbImage> {
@@ -153,9 +166,16 @@ mod tests {
     fn the_product_with_the_mean_is_the_mean_of_the_products() {
         let vectors = [vec![0.6, 0.8], vec![1.0, 0.0], vec![0.0, -1.0]];
         let object = [0.28, 0.96];
-        let expected = vectors.iter().map(|vector| dot(vector, &object)).sum::<f32>() / 3.0;
+        let expected = vectors
+            .iter()
+            .map(|vector| dot(vector, &object))
+            .sum::<f32>()
+            / 3.0;
         assert!((dot(&mean(&vectors), &object) - expected).abs() < 1e-6);
-        let bytes: Vec<u8> = vectors[0].iter().flat_map(|value: &f32| value.to_le_bytes()).collect();
+        let bytes: Vec<u8> = vectors[0]
+            .iter()
+            .flat_map(|value: &f32| value.to_le_bytes())
+            .collect();
         assert_eq!(floats(&bytes), vectors[0]);
     }
 

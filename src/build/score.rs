@@ -67,7 +67,10 @@ impl Item for Mask<'_> {
         let [width, height] = self.row.size.map(|side| side as usize);
         let side = width.max(height);
         let square = side.saturating_mul(side).saturating_mul(3);
-        width.saturating_mul(height).saturating_mul(5).saturating_add(square)
+        width
+            .saturating_mul(height)
+            .saturating_mul(5)
+            .saturating_add(square)
     }
 }
 
@@ -211,7 +214,8 @@ pub(crate) fn on_white_square(picture: &RgbImage, mask: &GrayImage) -> RgbImage 
     let mut square = RgbImage::from_pixel(side, side, [255; 3].into());
     for ((x, y, pixel), alpha) in picture.enumerate_pixels().zip(mask.pixels()) {
         let alpha = u32::from(alpha.0[0]);
-        let blend = |value: u8| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        let blend =
+            |value: u8| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
         square.put_pixel(left + x, top + y, pixel.0.map(blend).into());
     }
     square

@@ -20,9 +20,10 @@ use crate::resume::{Progress, Settings};
 
 const PREFIX: &str = "segment-";
 
-/// The stage of a segmenter.
+/// The stage of a segmenter. A model's mode, such as that of `sam-vit-b:centre`, is part of it, and
+/// folders bear no colons.
 pub fn stage_of(segmenter: &str) -> String {
-    format!("{PREFIX}{segmenter}")
+    format!("{PREFIX}{}", segmenter.replace(':', "-"))
 }
 
 /// The segmenters that a state folder has stages of, in alphabetical order.
@@ -53,7 +54,9 @@ impl Item for &SourceRow {
     }
 
     fn bytes(&self) -> usize {
-        (self.size[0] as usize).saturating_mul(self.size[1] as usize).saturating_mul(8)
+        (self.size[0] as usize)
+            .saturating_mul(self.size[1] as usize)
+            .saturating_mul(8)
     }
 }
 

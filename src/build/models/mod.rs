@@ -15,6 +15,7 @@ use super::picture::Picture;
 use super::weights::WeightsError;
 
 pub mod licences;
+pub mod registry;
 
 /// What went wrong with a model.
 #[derive(Debug, thiserror::Error)]

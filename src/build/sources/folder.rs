@@ -85,7 +85,8 @@ fn walk(
     Ok(())
 }
 
-pub(super) fn is_image(path: &Path) -> bool {
+/// Whether the name's ending is that of an image.
+pub(crate) fn is_image(path: &Path) -> bool {
     let ending = path.extension().unwrap_or_default().to_string_lossy();
     IMAGE_ENDINGS.contains(&ending.to_ascii_lowercase().as_str())
 }

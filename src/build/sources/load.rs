@@ -80,6 +80,14 @@ pub fn read_unchanged(path: &Path, xxh3: u64) -> Result<Vec<u8>, LoadError> {
     }
 }
 
+/// Reads and decodes an image.
+///
+/// # Errors
+/// [`LoadError::Image`].
+pub fn open(path: &Path, category: &str, max_pixels: u64) -> Result<Picture, LoadError> {
+    decode(path, &read(path)?, category, max_pixels)
+}
+
 /// The upright picture that a file holds; `name` is what errors call it.
 ///
 /// # Errors

@@ -6,10 +6,11 @@ mod load;
 
 use std::path::PathBuf;
 
+pub(crate) use folder::is_image;
 pub use folder::{categories_of, list_folder};
 pub use list::list_file;
 pub(crate) use load::look;
-pub use load::{LoadError, decode, inspect, read_unchanged};
+pub use load::{LoadError, decode, inspect, open, read_unchanged};
 
 /// An image that was found, not opened yet.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use super::StateError;
 
+const LOCK_FILE: &str = "lock";
+
 /// Holds a shard for this process. The system lets go of it when the process ends, however it ends,
 /// so a dead worker holds nothing.
 #[derive(Debug)]
@@ -20,22 +22,16 @@ impl Lock {
     /// [`StateError::Locked`] while another process, on this machine or on one that shares the file
     /// system, holds it.
     pub fn take(folder: &Path) -> Result<Lock, StateError> {
-        let path = folder.join("lock");
+        let path = folder.join(LOCK_FILE);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(&path).map_err(StateError::io(&path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // A holder that has not written its name yet is no less a holder.
-                let _ = file.read_to_string(&mut holder);
                 return Err(StateError::Locked {
                     folder: folder.to_owned(),
-                    holder: match holder.trim() {
-                        "" => "another process".to_owned(),
-                        name => name.to_owned(),
-                    },
+                    holder: name_in(&mut file),
                 });
             }
             Err(TryLockError::Error(source)) => return Err(StateError::Io { path, source }),
@@ -48,6 +44,34 @@ impl Lock {
         };
         write(&mut file).map_err(StateError::io(&path))?;
         Ok(Lock { _file: file })
+    }
+
+    /// Who holds the shard in `folder`, if anybody does.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn holder(folder: &Path) -> Result<Option<String>, StateError> {
+        let path = folder.join(LOCK_FILE);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StateError::Io { path, source }),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(name_in(&mut file))),
+            Err(TryLockError::Error(source)) => Err(StateError::Io { path, source }),
+        }
+    }
+}
+
+/// The name that a holder has written. One that has not written it yet is no less a holder.
+fn name_in(file: &mut File) -> String {
+    let mut holder = String::new();
+    let _ = file.read_to_string(&mut holder);
+    match holder.trim() {
+        "" => "another process".to_owned(),
+        name => name.to_owned(),
     }
 }
 

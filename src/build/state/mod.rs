@@ -16,6 +16,7 @@
 mod journal;
 mod lock;
 mod reader;
+mod status;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use twox_hash::XxHash3_64;
 
 pub use journal::{Blob, Line, Log};
 pub use reader::{Items, StageReader};
+pub use status::{ShardStatus, status};
 
 /// What is wrong with a state folder.
 #[derive(Debug, thiserror::Error)]

@@ -81,8 +81,8 @@ fn named_categories(file: &Path) -> Result<Vec<Category>> {
     if !is_text {
         return category_file(file);
     }
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("cannot read {}", file.display()))?;
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
     let category = |(id, name): (i64, &str)| Category {
         id,
@@ -94,7 +94,9 @@ fn named_categories(file: &Path) -> Result<Vec<Category>> {
 
 /// Settings that decide a stage's output.
 pub(super) fn settings(entries: &[(&str, serde_json::Value)]) -> Settings {
-    let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), json!(value)));
+    let entries = entries
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), json!(value)));
     entries.collect()
 }
 
@@ -132,5 +134,22 @@ pub(super) fn of_build(error: BuildError) -> anyhow::Error {
         BuildError::Stopped => Interrupted(error.to_string()).into(),
         BuildError::Option { .. } => Usage(error.to_string()).into(),
         error => error.into(),
+    }
+}
+
+/// A relative path of a settings file is below the file's folder.
+pub(super) fn below(folder: &Path, path: Option<&mut PathBuf>) {
+    if let Some(path) = path.filter(|path| path.is_relative()) {
+        *path = folder.join(&path);
+    }
+}
+
+/// The same for weights, which may be the id of a hub instead of a path.
+pub(super) fn weights_below(folder: &Path, weights: &mut Option<String>) {
+    if let Some(weights) = weights {
+        let path = folder.join(&*weights);
+        if path.exists() {
+            *weights = path.to_string_lossy().into_owned();
+        }
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::super::common::{Usage, catch_interrupts, say};
-use super::common::{Work, categories, run_stage};
+use super::common::{Work, below, categories, run_stage};
 use crate::build::collect::collect;
 use crate::build::images::{FOLDER_STAGE, Images};
 use crate::build::sources::{Found, categories_of, list_file, list_folder};
@@ -61,6 +61,12 @@ pub(super) fn take(work: &Work, input: &FolderSettings, file: Option<&Path>) -> 
 }
 
 impl FolderSettings {
+    /// Relative paths of a settings file are below its folder.
+    pub fn move_below(&mut self, folder: &Path) {
+        below(folder, self.input.as_mut());
+        below(folder, self.list.as_mut());
+    }
+
     fn found(&self, state: &Path, file: Option<&Path>) -> Result<(PathBuf, Vec<Found>)> {
         match (&self.input, &self.list) {
             (Some(input), None) => {
@@ -86,13 +92,24 @@ fn tell_broken(work: &Work) -> Result<()> {
     for (_, problem) in images.broken().iter().take(10) {
         say(format_args!("left out: {problem}"))?;
     }
-    if let Some(more) = images.broken().len().checked_sub(10).filter(|&more| more > 0) {
-        let journal = work.state.join(FOLDER_STAGE).join("…").join("journal.jsonl");
+    if let Some(more) = images
+        .broken()
+        .len()
+        .checked_sub(10)
+        .filter(|&more| more > 0)
+    {
+        let journal = work
+            .state
+            .join(FOLDER_STAGE)
+            .join("…")
+            .join("journal.jsonl");
         say(format_args!("… and {more} more, in {}", journal.display()))?;
     }
     let copies = images.rows().len() - images.distinct().len();
     match copies {
         0 => Ok(()),
-        copies => say(format_args!("{copies} are copies of another and will be left out")),
+        copies => say(format_args!(
+            "{copies} are copies of another and will be left out"
+        )),
     }
 }

@@ -1,6 +1,7 @@
 //! The networks of the pipelines, each loading the files that its authors published.
 
 pub mod clip;
+pub mod clipseg;
 #[cfg(test)]
 pub(crate) mod goldens;
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub enum Activation {
     /// The same by way of tanh, of SigLIP's.
     #[serde(alias = "gelu_new")]
     GeluPytorchTanh,
+    /// max(x, 0), of CLIPSeg's decoder.
+    Relu,
 }
 
 impl Module for Activation {
@@ -27,6 +29,7 @@ impl Module for Activation {
             Activation::QuickGelu => input * candle_nn::ops::sigmoid(&(input * 1.702)?)?,
             Activation::Gelu => input.gelu_erf(),
             Activation::GeluPytorchTanh => input.gelu(),
+            Activation::Relu => input.relu(),
         }
     }
 }
@@ -202,9 +205,22 @@ impl Encoder {
     /// # Errors
     /// Candle's, such as memory that runs out.
     pub fn forward(&self, input: Tensor, mask: Option<&Tensor>) -> Result<Vec<Tensor>> {
-        let mut states = Vec::with_capacity(self.layers.len() + 1);
+        self.forward_through(self.layers.len(), input, mask)
+    }
+
+    /// The same of the first `depth` layers alone.
+    ///
+    /// # Errors
+    /// Candle's, such as memory that runs out.
+    pub fn forward_through(
+        &self,
+        depth: usize,
+        input: Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<Vec<Tensor>> {
+        let mut states = Vec::with_capacity(depth + 1);
         let mut state = input;
-        for layer in &self.layers {
+        for layer in self.layers.iter().take(depth) {
             let next = layer.forward(&state, mask)?;
             states.push(std::mem::replace(&mut state, next));
         }

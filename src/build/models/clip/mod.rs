@@ -16,6 +16,7 @@ pub mod vision;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub(crate) use embed::pad_to_longest;
 pub use embed::{ClipImages, ClipTexts};
 pub use network::{TextNetwork, VisionNetwork};
 

@@ -30,7 +30,7 @@ def make(folder: Path) -> None:
         model = enliven(CLIPSegForImageSegmentation(small(is_refined)), 11)
         tensors.update(under(f"{name}.weights", published(model)))
         # More than the 32 pixels that positions are made for, as with 352 and 224.
-        images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(11))
+        images = torch.randn(3, 3, 48, 48, generator=torch.Generator().manual_seed(11))
         with torch.no_grad():
             output = model(input_ids=IDS, pixel_values=images)
         tensors[f"{name}.images"] = images

@@ -2,6 +2,7 @@
 
 pub mod clip;
 pub mod clipseg;
+pub mod dinov2;
 #[cfg(test)]
 pub(crate) mod goldens;
 #[cfg(test)]

@@ -66,6 +66,20 @@ impl SelfAttention {
     /// # Errors
     /// A tensor that is missing or has another shape, or heads that do not divide the width.
     pub fn new(vb: VarBuilder, hidden: usize, heads: usize) -> Result<SelfAttention> {
+        let names = ["q_proj", "k_proj", "v_proj", "out_proj"];
+        SelfAttention::named(vb, hidden, heads, names)
+    }
+
+    /// The same with the linear layers under other names.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has another shape, or heads that do not divide the width.
+    pub fn named(
+        vb: VarBuilder,
+        hidden: usize,
+        heads: usize,
+        names: [&str; 4],
+    ) -> Result<SelfAttention> {
         if heads == 0 || !hidden.is_multiple_of(heads) {
             candle_core::bail!("{heads} attention heads do not divide a width of {hidden}");
         }
@@ -79,14 +93,14 @@ impl SelfAttention {
             };
             [part(0)?, part(1)?, part(2)?]
         } else {
-            let part = |name: &str| linear(hidden, hidden, vb.pp(name));
-            [part("q_proj")?, part("k_proj")?, part("v_proj")?]
+            let part = |index: usize| linear(hidden, hidden, vb.pp(names[index]));
+            [part(0)?, part(1)?, part(2)?]
         };
         Ok(SelfAttention {
             query,
             key,
             value,
-            out: linear(hidden, hidden, vb.pp("out_proj"))?,
+            out: linear(hidden, hidden, vb.pp(names[3]))?,
             heads,
         })
     }

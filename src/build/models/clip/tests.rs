@@ -172,13 +172,22 @@ fn names(file: &str) -> Names {
 
 #[test]
 fn published_files_have_the_names_that_are_asked_for() {
-    for preset in ["clip-vit-b32", "clip-vit-l14-336"] {
+    let files = [
+        ("clip-vit-b32", Layout::Transformers),
+        ("clip-vit-l14-336", Layout::Transformers),
+        ("openclip", Layout::OpenClip),
+    ];
+    for (preset, expected) in files {
+        let names = names(&format!("{preset}.names"));
+        let layout = Layout::of(names.keys().map(String::as_str));
+        assert_eq!(layout, expected);
         let config = ClipConfig::preset(preset).unwrap();
-        let asked = asked_for(|vb| {
+        let asked = asked_for(&names, |vb| {
+            let vb = layout.apply(vb);
             TextNetwork::new(vb.clone(), &config.text)?;
             VisionNetwork::new(vb, &config.vision)
         });
-        assert_same(&asked, &names(&format!("{preset}.names")), &["logit_scale"]);
+        assert_same(&asked, &names, &["logit_scale", "attn_mask"]);
     }
 }
 

@@ -1,8 +1,12 @@
 //! The networks of the pipelines, each loading the files that its authors published.
 
 pub mod clip;
+pub mod clipseg;
+pub mod dinov2;
 #[cfg(test)]
-mod names;
+pub(crate) mod goldens;
+#[cfg(test)]
+pub(crate) mod names;
 mod positions;
 pub mod preprocess;
 

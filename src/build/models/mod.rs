@@ -16,8 +16,10 @@ use image::{GrayImage, RgbImage};
 use super::picture::Picture;
 use super::weights::WeightsError;
 
+pub mod alpha;
 pub mod licences;
 pub mod registry;
+pub mod sam;
 
 /// What went wrong with a model.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@
 pub mod device;
 pub mod imaging;
 pub mod models;
+pub mod nn;
 pub mod picture;
 pub mod rows;
 pub mod weights;

@@ -126,3 +126,29 @@ def randomise(network, seed):
             module.running_mean.normal_(0, 0.2, generator=generator)
             module.running_var.uniform_(0.5, 2.0, generator=generator)
     return network.eval()
+
+
+def names(widths):
+    """Names and shapes of the published file, but for the counters of training steps."""
+    with torch.device("meta"):
+        state = U2Net(widths).state_dict()
+    shapes = {name: "x".join(map(str, tensor.shape)) for name, tensor in state.items()}
+    return [f"{name} {shape}" for name, shape in shapes.items() if shape]
+
+
+def make(folder: Path) -> None:
+    for name, widths in (("u2net", U2NET), ("u2netp", U2NETP)):
+        (folder / f"{name}_names.txt").write_text("\n".join(names(widths)) + "\n")
+    network = randomise(U2Net(NARROW), 7)
+    # Odd sides on most levels, two images.
+    images = torch.randn(2, 3, 70, 45, generator=torch.Generator().manual_seed(8))
+    with torch.inference_mode():
+        # A sigmoid that is not saturated.
+        logits = network(images)
+        network.outconv.weight.div_(logits.std())
+        network.outconv.bias.copy_((network.outconv.bias - logits.mean()) / logits.std())
+        expected = torch.sigmoid(network(images))
+    print("u2net: map from", expected.min().item(), "to", expected.max().item())
+    state = network.state_dict()
+    weights = {f"weights.{name}": tensor for name, tensor in state.items() if tensor.ndim}
+    save_file(weights | {"images": images, "expected": expected}, folder / "u2net.safetensors")

@@ -5,6 +5,7 @@ pub mod clip;
 mod names;
 mod positions;
 pub mod preprocess;
+pub mod u2net;
 
 use candle_core::Tensor;
 use image::{GrayImage, RgbImage};

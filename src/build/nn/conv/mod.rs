@@ -50,34 +50,35 @@ impl Conv2d {
         config: Conv2dConfig,
         relu: bool,
     ) -> Result<Conv2d> {
-        let (outputs, inputs, ..) = weight.dims4()?;
-        if config.stride == 0 || config.dilation == 0 || config.groups == 0 {
-            bail!("stride, dilation and groups of a convolution must be positive: {config:?}");
-        }
-        if let Some(bias) = &bias
-            && bias.dims1()? != outputs
-        {
-            bail!(
-                "a bias of {outputs} outputs has the shape {:?}",
-                bias.shape()
-            );
-        }
         let is_ours = weight.device().is_cpu() && weight.dtype() == DType::F32;
-        let method = if is_ours && config.groups == 1 && weight.elem_count() > 0 {
-            Method::Direct(Direct::new(&weight, bias.as_ref(), &config)?)
-        } else {
-            let bias = bias.map(|bias| bias.reshape((1, outputs, 1, 1)));
-            Method::Stock {
+        if !is_ours || config.groups != 1 || weight.elem_count() == 0 {
+            return Conv2d::stock(weight, bias, config, relu);
+        }
+        let method = Method::Direct(Direct::new(&weight, bias.as_ref(), &config)?);
+        Conv2d::with(method, &weight, bias.as_ref(), &config, relu)
+    }
+
+    /// The same, but candle's own on any device: what ours is measured against.
+    ///
+    /// # Errors
+    /// As [`Conv2d::new`].
+    pub fn stock(
+        weight: Tensor,
+        bias: Option<Tensor>,
+        config: Conv2dConfig,
+        relu: bool,
+    ) -> Result<Conv2d> {
+        let (outputs, inputs) = check(&weight, bias.as_ref(), &config)?;
+        let bias = bias.map(|bias| bias.reshape((1, outputs, 1, 1)));
+        Ok(Conv2d {
+            outputs,
+            inputs,
+            relu,
+            method: Method::Stock {
                 weight,
                 bias: bias.transpose()?,
                 config,
-            }
-        };
-        Ok(Conv2d {
-            outputs,
-            inputs: inputs * config.groups,
-            relu,
-            method,
+            },
         })
     }
 
@@ -169,6 +170,21 @@ impl Conv2d {
         let result = direct.run(&maps, base.transpose()?, self.relu)?;
         Ok((CpuStorage::F32(result), shape))
     }
+}
+
+/// Channels that come out and go in.
+fn check(weight: &Tensor, bias: Option<&Tensor>, config: &Conv2dConfig) -> Result<(usize, usize)> {
+    let (outputs, inputs, ..) = weight.dims4()?;
+    if config.stride == 0 || config.dilation == 0 || config.groups == 0 {
+        bail!("stride, dilation and groups of a convolution must be positive: {config:?}");
+    }
+    if let Some(bias) = bias
+        && bias.dims1()? != outputs
+    {
+        let shape = bias.shape();
+        bail!("a bias of {outputs} outputs has the shape {shape:?}");
+    }
+    Ok((outputs, inputs * config.groups))
 }
 
 /// A tensor's memory as maps.

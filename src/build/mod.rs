@@ -28,6 +28,7 @@ pub mod guide;
 pub mod images;
 pub mod imaging;
 pub mod models;
+pub mod nn;
 pub mod picture;
 pub mod prompts;
 pub mod references;

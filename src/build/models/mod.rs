@@ -9,6 +9,7 @@ pub(crate) mod goldens;
 pub(crate) mod names;
 mod positions;
 pub mod preprocess;
+pub mod u2net;
 
 use candle_core::Tensor;
 use image::{GrayImage, RgbImage};

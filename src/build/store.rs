@@ -352,3 +352,6 @@ fn provenance(source: &SourceRow, mask: &MaskRow) -> Provenance {
         licence: source.licence.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,7 @@ pub(crate) struct CutoutShardWriter {
 }
 
 impl CutoutShardWriter {
+    #[cfg(test)]
     pub fn create(path: &Path) -> Result<CutoutShardWriter, BankError> {
         CutoutShardWriter::with_further(path, &[])
     }
@@ -57,7 +58,7 @@ impl CutoutShardWriter {
         })
     }
 
-    /// Appends a row; its `chain` must be the whole mip chain of its `size`.
+    #[cfg(test)]
     pub fn push(&mut self, cutout: &Cutout<'_>) -> Result<(), BankError> {
         self.push_with(cutout, &[])
     }
@@ -67,7 +68,8 @@ impl CutoutShardWriter {
         self.further.are(columns)
     }
 
-    /// As [`CutoutShardWriter::push`], with a cell for each of the further columns.
+    /// Appends a row; its `chain` must be the whole mip chain of its `size`, and there must be a cell
+    /// for each of the further columns.
     pub fn push_with(&mut self, cutout: &Cutout<'_>, cells: &[&[u8]]) -> Result<(), BankError> {
         let checked = self.further.check(cells);
         checked.map_err(|error| BankError::write(&self.file.path, error))?;

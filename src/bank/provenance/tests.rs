@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::bank::test_banks::{add_texts, category, list_again, row, spoil, write_bank};
 use crate::bank::write::{CutoutShardWriter, shard_file_name};
-use crate::bank::{Kind, Manifest};
+use crate::bank::{Kind, Manifest, verify};
 
 fn provenances() -> [Provenance; 2] {
     let made = Provenance {
@@ -125,5 +125,13 @@ fn damaged_columns_are_errors_that_name_them() {
         let bank = CutoutBank::open(folder.path()).unwrap();
         let error = bank.provenance(1).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
+        // Without it the bank can be used all the same.
+        let report = verify(folder.path(), None, &|_| true).unwrap();
+        assert!(report.is_sound() && report.warnings > 0, "{report:?}");
+        let warnings: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+        assert!(
+            warnings.iter().any(|warning| warning.contains(expected)),
+            "{warnings:?}"
+        );
     }
 }

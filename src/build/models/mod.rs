@@ -1,6 +1,9 @@
 //! The networks of the pipelines, each loading the files that its authors published.
 
 pub mod clip;
+pub mod diffusion;
+#[cfg(test)]
+pub(crate) mod goldens;
 
 use candle_core::Tensor;
 use image::{GrayImage, RgbImage};

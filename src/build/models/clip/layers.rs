@@ -206,7 +206,9 @@ impl Encoder {
 pub(crate) fn tokens_at(states: &Tensor, places: &[u32]) -> Result<Tensor> {
     let (batch, length, _) = states.dims3()?;
     let rows = places.iter().enumerate();
-    let rows: Vec<u32> = rows.map(|(row, &place)| (row * length) as u32 + place).collect();
+    let rows: Vec<u32> = rows
+        .map(|(row, &place)| (row * length) as u32 + place)
+        .collect();
     if rows.len() != batch || places.iter().any(|&place| place as usize >= length) {
         candle_core::bail!("places {places:?} in {batch} rows of {length} tokens");
     }

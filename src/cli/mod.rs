@@ -4,6 +4,8 @@
 
 mod bank;
 mod bench;
+#[cfg(feature = "build")]
+mod build;
 mod common;
 mod compose;
 mod demo;
@@ -42,6 +44,9 @@ enum Command {
     Compose(compose::Compose),
     View(Box<view::View>),
     Bench(bench::Bench),
+    #[cfg(feature = "build")]
+    #[command(subcommand)]
+    Build(build::Build),
 }
 
 /// Parses the process's arguments, runs the command and says how it ended.
@@ -58,6 +63,8 @@ pub fn main() -> ExitCode {
         Command::Compose(compose) => compose.run(),
         Command::View(view) => view.run(),
         Command::Bench(bench) => bench.run(),
+        #[cfg(feature = "build")]
+        Command::Build(build) => build.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -108,6 +108,18 @@ pub(super) fn transparent(path: &Path, max_pixels: u64) -> Result<RgbaImage, Pro
     Ok(image)
 }
 
+/// Decodes the file of a picture, turned as its EXIF orientation says; `path` is its name in errors.
+#[cfg(feature = "build")]
+pub(crate) fn upright(path: &Path, file: &[u8], max_pixels: u64) -> Result<DynamicImage, Problem> {
+    let (mut decoder, _) = decoder(path, file, max_pixels)?;
+    // Orientation that cannot be read is no orientation.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = decode(path, decoder)?;
+    image.apply_orientation(orientation);
+    checked_size(path, image.width(), image.height())?;
+    Ok(image)
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     fs::read(path).map_err(|error| {
         let kind = match error.kind() {

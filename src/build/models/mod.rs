@@ -3,13 +3,19 @@
 pub mod clip;
 pub mod diffusion;
 #[cfg(test)]
-pub(crate) mod goldens;
+mod goldens;
+#[cfg(test)]
+mod names;
+mod positions;
+pub mod preprocess;
 
 use candle_core::Tensor;
 use image::{GrayImage, RgbImage};
 
 use super::picture::Picture;
 use super::weights::WeightsError;
+
+pub mod licences;
 
 /// What went wrong with a model.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +31,14 @@ pub enum ModelError {
         /// What was found and what was expected.
         problem: String,
     },
+    /// A picture that is not for this model: the others are.
+    #[error("{model}: {problem}")]
+    Picture {
+        /// The model's name.
+        model: String,
+        /// What the picture lacks.
+        problem: String,
+    },
     /// Computing it.
     #[error("{model}: {source}")]
     Compute {
@@ -33,6 +47,16 @@ pub enum ModelError {
         /// What candle said.
         source: candle_core::Error,
     },
+}
+
+impl ModelError {
+    /// What candle said while it computed `model`.
+    pub(crate) fn computing(model: &str) -> impl Fn(candle_core::Error) -> ModelError {
+        move |source| ModelError::Compute {
+            model: model.to_owned(),
+            source,
+        }
+    }
 }
 
 /// Finds the object on an image.

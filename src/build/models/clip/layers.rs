@@ -57,7 +57,8 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    /// From `q_proj`, `k_proj`, `v_proj` and `out_proj`.
+    /// From `q_proj`, `k_proj`, `v_proj` and `out_proj`, or with the first three in one as PyTorch's
+    /// own module has them.
     ///
     /// # Errors
     /// A tensor that is missing or has another shape, or heads that do not divide the width.
@@ -65,10 +66,23 @@ impl SelfAttention {
         if heads == 0 || !hidden.is_multiple_of(heads) {
             candle_core::bail!("{heads} attention heads do not divide a width of {hidden}");
         }
+        let [query, key, value] = if vb.contains_tensor("in_proj_weight") {
+            let weights = vb.get((3 * hidden, hidden), "in_proj_weight")?;
+            let biases = vb.get(3 * hidden, "in_proj_bias")?;
+            let part = |index: usize| -> Result<Linear> {
+                let weight = weights.narrow(0, index * hidden, hidden)?;
+                let bias = biases.narrow(0, index * hidden, hidden)?;
+                Ok(Linear::new(weight, Some(bias)))
+            };
+            [part(0)?, part(1)?, part(2)?]
+        } else {
+            let part = |name: &str| linear(hidden, hidden, vb.pp(name));
+            [part("q_proj")?, part("k_proj")?, part("v_proj")?]
+        };
         Ok(SelfAttention {
-            query: linear(hidden, hidden, vb.pp("q_proj"))?,
-            key: linear(hidden, hidden, vb.pp("k_proj"))?,
-            value: linear(hidden, hidden, vb.pp("v_proj"))?,
+            query,
+            key,
+            value,
             out: linear(hidden, hidden, vb.pp("out_proj"))?,
             heads,
         })

@@ -1,0 +1,43 @@
+//! What can go wrong while a bank is built.
+
+use std::path::PathBuf;
+
+use super::models::ModelError;
+use super::sources::SourceError;
+use super::state::StateError;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A model or its files.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A folder or a list of images.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A bank that is read or written.
+    #[error(transparent)]
+    Bank(#[from] crate::bank::BankError),
+    /// A setting that makes no sense.
+    #[error("{option}: {problem}")]
+    Option {
+        /// The flag or the key of the settings file.
+        option: &'static str,
+        /// What was found, and what was expected.
+        problem: String,
+    },
+    /// A file of our own that is not what it should be.
+    #[error("{}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was found, and what was expected.
+        problem: String,
+    },
+    /// The stage was asked to stop; the same call continues.
+    #[error("stopped; the same command goes on from here")]
+    Stopped,
+}

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 KINDS = {
     "ddim": DDIMScheduler,
     "euler-ancestral": EulerAncestralDiscreteScheduler,
-    "uni-pc": UniPCMultistepScheduler,
-    "dpm-solver": DPMSolverMultistepScheduler,
+    "unipc": UniPCMultistepScheduler,
+    "dpm-solver++": DPMSolverMultistepScheduler,
 }
 # As in the published files of Stable Diffusion, 1.5 to XL.
 STABLE_DIFFUSION = {
@@ -49,7 +49,7 @@ CASES = {
         ({}, 10),
         ({"timestep_spacing": "leading"}, 9),
     ],
-    "uni-pc": [
+    "unipc": [
         ({}, 10),
         ({}, 1),
         ({}, 50),
@@ -57,7 +57,7 @@ CASES = {
         ({"use_karras_sigmas": True}, 8),
         ({"final_sigmas_type": "sigma_min", "timestep_spacing": "trailing"}, 7),
     ],
-    "dpm-solver": [
+    "dpm-solver++": [
         ({}, 10),
         ({}, 1),
         ({}, 50),

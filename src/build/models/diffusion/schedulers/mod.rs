@@ -12,6 +12,8 @@ mod schedule;
 mod tests;
 mod unipc;
 
+use std::str::FromStr;
+
 use candle_core::{Result, Tensor};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -62,8 +64,7 @@ pub enum FinalSigma {
 }
 
 /// A scheduler by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchedulerKind {
     /// DDIM without noise (arXiv 2010.02502, eta 0).
     Ddim,
@@ -73,6 +74,23 @@ pub enum SchedulerKind {
     UniPc,
     /// DPM-Solver++ 2M by midpoints (arXiv 2211.01095).
     DpmSolver,
+}
+
+impl FromStr for SchedulerKind {
+    type Err = String;
+
+    /// `ddim`, `euler-ancestral`, `unipc` or `dpm-solver++`.
+    fn from_str(name: &str) -> std::result::Result<SchedulerKind, String> {
+        match name {
+            "ddim" => Ok(SchedulerKind::Ddim),
+            "euler-ancestral" => Ok(SchedulerKind::EulerAncestral),
+            "unipc" => Ok(SchedulerKind::UniPc),
+            "dpm-solver++" => Ok(SchedulerKind::DpmSolver),
+            _ => Err(format!(
+                "scheduler is {name:?}; ddim, euler-ancestral, unipc or dpm-solver++ was expected"
+            )),
+        }
+    }
 }
 
 /// `scheduler/scheduler_config.json`. What a file leaves out is as in diffusers' class of that kind.

@@ -3,6 +3,9 @@
 pub mod clip;
 pub mod clipseg;
 pub mod dinov2;
+pub mod diffusion;
+#[cfg(test)]
+mod goldens;
 #[cfg(test)]
 pub(crate) mod goldens;
 #[cfg(test)]

@@ -1,17 +1,19 @@
 //! The networks of the pipelines, each loading the files that its authors published.
 
+pub mod alpha;
 pub mod clip;
 pub mod clipseg;
-pub mod dinov2;
 pub mod diffusion;
-#[cfg(test)]
-mod goldens;
+pub mod dinov2;
 #[cfg(test)]
 pub(crate) mod goldens;
+pub mod licences;
 #[cfg(test)]
 pub(crate) mod names;
 mod positions;
 pub mod preprocess;
+pub mod registry;
+pub mod sam;
 pub mod u2net;
 
 use candle_core::Tensor;
@@ -19,11 +21,6 @@ use image::{GrayImage, RgbImage};
 
 use super::picture::Picture;
 use super::weights::WeightsError;
-
-pub mod alpha;
-pub mod licences;
-pub mod registry;
-pub mod sam;
 
 /// What went wrong with a model.
 #[derive(Debug, thiserror::Error)]

@@ -27,6 +27,7 @@ pub mod generate;
 pub mod images;
 pub mod imaging;
 pub mod models;
+pub mod npy;
 pub mod picture;
 pub mod prompts;
 pub mod references;

@@ -5,10 +5,12 @@ pub mod clipseg;
 pub mod dinov2;
 #[cfg(test)]
 pub(crate) mod goldens;
+pub mod mobileclip;
 #[cfg(test)]
 pub(crate) mod names;
 mod positions;
 pub mod preprocess;
+pub mod siglip;
 
 use candle_core::Tensor;
 use image::{GrayImage, RgbImage};

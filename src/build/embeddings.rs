@@ -7,6 +7,7 @@ use candle_core::{D, DType, Device, Tensor};
 
 use super::error::BuildError;
 use super::models::{ModelError, TextEmbedder};
+use super::npy;
 use crate::bank::write::replace_file;
 
 /// Texts embedded at once.
@@ -23,13 +24,8 @@ pub fn read_text_table(file: &Path, ids: &[i64]) -> Result<HashMap<i64, Vec<f32>
         path: file.to_owned(),
         problem,
     };
-    let table = Tensor::read_npy(file).map_err(|source| error(source.to_string()))?;
-    let (rows, dimension) = table.dims2().map_err(|_| {
-        let shape = table.dims();
-        error(format!(
-            "shape {shape:?}; [categories, dimension] was expected"
-        ))
-    })?;
+    let table = npy::read_table(file).map_err(error)?;
+    let (rows, dimension) = table.dims2().map_err(|source| error(source.to_string()))?;
     if rows != ids.len() || dimension == 0 {
         return Err(error(format!(
             "shape [{rows}, {dimension}]; a row for each of {} categories was expected",

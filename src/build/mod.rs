@@ -29,6 +29,7 @@ pub mod images;
 pub mod imaging;
 pub mod models;
 pub mod nn;
+pub mod npy;
 pub mod picture;
 pub mod prompts;
 pub mod references;

@@ -8,6 +8,7 @@ pub mod dinov2;
 #[cfg(test)]
 pub(crate) mod goldens;
 pub mod licences;
+pub mod mobileclip;
 #[cfg(test)]
 pub(crate) mod names;
 mod positions;
@@ -15,6 +16,7 @@ pub mod preprocess;
 pub mod registry;
 pub mod sam;
 pub mod u2net;
+pub mod siglip;
 
 use candle_core::Tensor;
 use image::{GrayImage, RgbImage};

@@ -15,11 +15,11 @@ impl Segmenter for Alpha {
     }
 
     /// # Errors
-    /// [`ModelError::Setting`] for a picture without transparency, or with one of another size.
+    /// [`ModelError::Picture`] for a picture without transparency, or with one of another size.
     fn segment(&self, pictures: &[Picture]) -> Result<Vec<GrayImage>, ModelError> {
         let masks = pictures.iter().map(|picture| {
             let (width, height) = picture.pixels.dimensions();
-            let error = |problem: String| ModelError::Setting {
+            let error = |problem: String| ModelError::Picture {
                 model: self.name().to_owned(),
                 problem: format!(
                     "a picture of {:?}, {width}x{height}, {problem}",

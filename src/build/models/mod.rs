@@ -1,20 +1,26 @@
 //! The networks of the pipelines, each loading the files that its authors published.
 
+pub mod alpha;
 pub mod clip;
+pub mod clipseg;
+pub mod diffusion;
+pub mod dinov2;
 #[cfg(test)]
-mod names;
+pub(crate) mod goldens;
+pub mod licences;
+#[cfg(test)]
+pub(crate) mod names;
 mod positions;
 pub mod preprocess;
+pub mod registry;
+pub mod sam;
+pub mod u2net;
 
 use candle_core::Tensor;
 use image::{GrayImage, RgbImage};
 
 use super::picture::Picture;
 use super::weights::WeightsError;
-
-pub mod alpha;
-pub mod licences;
-pub mod sam;
 
 /// What went wrong with a model.
 #[derive(Debug, thiserror::Error)]

@@ -44,6 +44,26 @@ def published_names(module: torch.nn.Module) -> str:
     return "\n".join(sorted(lines)) + "\n"
 
 
+# What is added to the tokens that norms see is kept small, and so are the variances that batch
+# norms were given: an epsilon that is not the authors' would show.
+SMALL = 0.05
+RESIDUAL = [
+    "patch_embed.proj",
+    "pos_embed",
+    "attn.proj",
+    "mlp.lin2",
+    "mlp.fc2",
+    "downsample.conv3.bn",
+    "local_conv.bn",
+    "out_proj",
+    "transformer.layers",
+    "neck.2",
+    "output_upscaling.0.bias",
+]
+# Of the transformer's layers, what does not end in the tokens.
+INNER = ["q_proj", "k_proj", "v_proj", "lin1"]
+
+
 def enliven(module: torch.nn.Module, seed: int) -> None:
     """Random weights under which every part of the network matters."""
     generator = torch.Generator().manual_seed(seed)
@@ -56,8 +76,12 @@ def enliven(module: torch.nn.Module, seed: int) -> None:
             if not tensor.is_floating_point():
                 continue
             if name.endswith("running_var"):
-                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
-            elif name.endswith("running_mean") or name.endswith("bias"):
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) * 0.01 + 0.005)
+                continue
+            if name.endswith("running_mean"):
+                normal(tensor, 0.03)
+                continue
+            if name.endswith("bias"):
                 normal(tensor, 0.3)
             elif "embed" in name or "rel_pos" in name or "token" in name and tensor.shape[0] < 5:
                 normal(tensor, 0.7)
@@ -70,6 +94,12 @@ def enliven(module: torch.nn.Module, seed: int) -> None:
             else:
                 fan_in = tensor[0].numel() if "output_upscaling" not in name else tensor.shape[0]
                 normal(tensor, 1.3 / fan_in**0.5)
+            if name.endswith(".c.weight"):
+                # These see small tokens already.
+                small = "local_conv" in name or "1.downsample.conv1" in name or "2.downsample.conv1" in name
+                tensor.mul_(2.0 if small else 0.1)
+            if any(part in name for part in RESIDUAL) and not any(part in name for part in INNER):
+                tensor.mul_(SMALL)
 
 
 def small_sam(encoder: torch.nn.Module, size: int) -> Sam:

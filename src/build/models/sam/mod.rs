@@ -126,7 +126,7 @@ pub struct Sam {
 
 #[derive(Debug)]
 enum Encoder {
-    Vit(Vit),
+    Vit(Box<Vit>),
     TinyVit(Box<TinyVit>),
 }
 
@@ -140,7 +140,9 @@ impl Sam {
         let encoder = vb.pp("image_encoder");
         Ok(Sam {
             encoder: match &config.encoder {
-                EncoderConfig::Vit(config) => Encoder::Vit(Vit::new(config, size, width, encoder)?),
+                EncoderConfig::Vit(config) => {
+                    Encoder::Vit(Box::new(Vit::new(config, size, width, encoder)?))
+                }
                 EncoderConfig::TinyVit(config) => {
                     Encoder::TinyVit(Box::new(TinyVit::new(config, width, encoder)?))
                 }

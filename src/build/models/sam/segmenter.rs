@@ -205,10 +205,8 @@ impl Segmenter for SamSegmenter {
         if pictures.is_empty() {
             return Ok(Vec::new());
         }
-        self.find(pictures).map_err(|source| ModelError::Compute {
-            model: self.name.clone(),
-            source,
-        })
+        self.find(pictures)
+            .map_err(ModelError::computing(&self.name))
     }
 }
 

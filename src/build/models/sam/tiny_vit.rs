@@ -265,6 +265,7 @@ impl Attention {
             output: linear(width, width, vb.pp("proj"))?,
             heads,
             biases: biases
+                .contiguous()?
                 .index_select(&distances, 1)?
                 .reshape((heads, tokens, tokens))?,
         })

@@ -158,6 +158,7 @@ impl Attention {
         let distances = Tensor::new(distances, vb.device())?;
         let table = |name: &str| {
             vb.get((2 * side - 1, channels), name)?
+                .contiguous()?
                 .index_select(&distances, 0)?
                 .reshape((side, side, channels))?
                 .transpose(1, 2)?

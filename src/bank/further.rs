@@ -35,6 +35,7 @@ pub(crate) enum Form {
 }
 
 impl FurtherColumn {
+    #[cfg(any(test, feature = "pack"))]
     pub fn value(name: &str, dtype: Dtype) -> FurtherColumn {
         FurtherColumn {
             name: name.to_owned(),
@@ -45,6 +46,7 @@ impl FurtherColumn {
         }
     }
 
+    #[cfg(any(test, feature = "pack"))]
     pub fn text(name: &str) -> FurtherColumn {
         FurtherColumn {
             name: name.to_owned(),

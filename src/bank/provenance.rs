@@ -19,12 +19,13 @@
 //! `NAME` U8: row r has the UTF-8 bytes from `NAME_start[r]` to `NAME_start[r+1]`. A shard has all
 //! of these columns or is without provenance; `key` is what tells.
 
+#[cfg(any(test, feature = "pack"))]
 use safetensors::Dtype;
 use serde::Serialize;
 
 use super::cutouts::{CutoutBank, CutoutShard, locate};
 use super::error::BankError;
-#[cfg(feature = "pack")]
+#[cfg(any(test, feature = "pack"))]
 use super::further::FurtherColumn;
 use super::shard::{Element, Shard};
 
@@ -65,10 +66,10 @@ const PATH: TextNames = ("path_start", "path");
 const SOURCE: TextNames = ("source_start", "source");
 const LICENCE: TextNames = ("licence_start", "licence");
 /// All texts, in the order of [`Provenance::cells`].
-#[cfg(feature = "pack")]
+#[cfg(any(test, feature = "pack"))]
 const TEXTS: [TextNames; 7] = [KEY, SOURCE_KIND, SEGMENTER, PROMPT, PATH, SOURCE, LICENCE];
 
-#[cfg(feature = "pack")]
+#[cfg(any(test, feature = "pack"))]
 impl Provenance {
     /// The columns that [`Provenance::cells`] fill.
     pub(crate) fn columns() -> Vec<FurtherColumn> {

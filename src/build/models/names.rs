@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
-use candle_nn::var_builder::{Init, SimpleBackend, VarBuilder};
+use candle_nn::Init;
+use candle_nn::var_builder::{SimpleBackend, VarBuilder};
 
 /// Names and shapes.
 pub(crate) type Names = BTreeMap<String, Vec<usize>>;

@@ -54,8 +54,13 @@ impl Conv2d {
         if !is_ours || config.groups != 1 || weight.elem_count() == 0 {
             return Conv2d::stock(weight, bias, config, relu);
         }
-        let method = Method::Direct(Direct::new(&weight, bias.as_ref(), &config)?);
-        Conv2d::with(method, &weight, bias.as_ref(), &config, relu)
+        let (outputs, inputs) = check(&weight, bias.as_ref(), &config)?;
+        Ok(Conv2d {
+            outputs,
+            inputs,
+            relu,
+            method: Method::Direct(Direct::new(&weight, bias.as_ref(), &config)?),
+        })
     }
 
     /// The same, but candle's own on any device: what ours is measured against.
@@ -90,7 +95,7 @@ impl Conv2d {
     pub fn forward(&self, maps: &Tensor) -> Result<Tensor> {
         match &self.method {
             Method::Direct(_) => maps.apply_op1_no_bwd(self),
-            Method::Stock { .. } => self.stock(maps),
+            Method::Stock { .. } => self.forward_stock(maps),
         }
     }
 
@@ -101,7 +106,7 @@ impl Conv2d {
     pub fn forward_joined(&self, first: &Tensor, second: &Tensor) -> Result<Tensor> {
         match &self.method {
             Method::Direct(_) => first.apply_op2_no_bwd(second, self),
-            Method::Stock { .. } => self.stock(&Tensor::cat(&[first, second], 1)?),
+            Method::Stock { .. } => self.forward_stock(&Tensor::cat(&[first, second], 1)?),
         }
     }
 
@@ -117,11 +122,11 @@ impl Conv2d {
     ) -> Result<Tensor> {
         match &self.method {
             Method::Direct(_) => first.apply_op3_no_bwd(second, &base.contiguous()?, self),
-            Method::Stock { .. } => self.stock(&Tensor::cat(&[first, second], 1)?)? + base,
+            Method::Stock { .. } => self.forward_stock(&Tensor::cat(&[first, second], 1)?)? + base,
         }
     }
 
-    fn stock(&self, maps: &Tensor) -> Result<Tensor> {
+    fn forward_stock(&self, maps: &Tensor) -> Result<Tensor> {
         let Method::Stock {
             weight,
             bias,

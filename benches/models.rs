@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
-use candle_nn::VarBuilder;
-use candle_nn::var_builder::{Init, SimpleBackend};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
 use common::{Spread, machine, measure};
 use pastebank::build::models::clip::VisionNetwork;
 use pastebank::build::models::clip::config::ClipConfig;

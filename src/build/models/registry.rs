@@ -6,7 +6,9 @@ use super::clipseg::{self, ClipSeg};
 use super::diffusion::{Diffusion, DiffusionOptions};
 use super::dinov2::Dinov2;
 use super::licences::{Task, find};
+use super::mobileclip::{MobileClipImages, MobileClipTexts};
 use super::sam::{Prompt, SamOptions, SamSegmenter, Variant};
+use super::siglip::{SiglipImages, SiglipTexts};
 use super::u2net::{self, U2Net};
 use super::{Generator, ImageEmbedder, ModelError, Segmenter, TextEmbedder};
 use crate::build::device::Compute;
@@ -84,6 +86,8 @@ pub fn image_embedder(
 ) -> Result<Box<dyn ImageEmbedder>, ModelError> {
     match name {
         name if is_clip(name) => Ok(Box::new(ClipImages::load(files, compute)?)),
+        "siglip" => Ok(Box::new(SiglipImages::load(files, compute)?)),
+        "mobileclip" => Ok(Box::new(MobileClipImages::load(files, compute)?)),
         "dinov2" => Ok(Box::new(Dinov2::load(files, compute)?)),
         name => Err(unknown(name)),
     }
@@ -100,6 +104,8 @@ pub fn text_embedder(
 ) -> Result<Box<dyn TextEmbedder>, ModelError> {
     match name {
         name if is_clip(name) => Ok(Box::new(ClipTexts::load(files, compute)?)),
+        "siglip" => Ok(Box::new(SiglipTexts::load(files, compute)?)),
+        "mobileclip" => Ok(Box::new(MobileClipTexts::load(files, compute)?)),
         name => Err(unknown(name)),
     }
 }

@@ -37,7 +37,8 @@ use super::alike::Directions;
 use super::rows::{MaskRow, SourceKind, SourceRow};
 pub use reason::{Reason, Rule};
 
-/// The thresholds of the rules. The defaults are those of X-Paste (arXiv 2212.03863).
+/// The thresholds of the rules. Scores and areas have X-Paste's defaults, those of the command in its
+/// README (arXiv 2212.03863); look-alikes at 2 bits are left out, and the other rules are off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChooseOptions {

@@ -5,18 +5,18 @@
 //! | `key` | text | what tells the image from all others of the state folder it was made in |
 //! | `source_kind` | text | `folder` or `generated` |
 //! | `segmenter` | text | who made the mask |
-//! | `clip` | F32 [n] | 100 · cosine between the object and the text of its category; NaN: none |
-//! | `similarity` | F32 [n] | mean cosine to real crops of the category; NaN: none |
-//! | `area_fraction` | F32 [n] | part of the image whose mask is at least 128 |
+//! | `clip` | `F32 [n]` | 100 · cosine between the object and the text of its category; NaN: none |
+//! | `similarity` | `F32 [n]` | mean cosine to real crops of the category; NaN: none |
+//! | `area_fraction` | `F32 [n]` | part of the image whose mask is at least 128 |
 //! | `prompt` | text | what a generated image was made from; empty: none |
-//! | `seeded` | U8 [n] | 1 where there is a seed, else 0 |
-//! | `seed` | U64 [n] | what a generated image was made with; 0 where there is none |
+//! | `seeded` | `U8 [n]` | 1 where there is a seed, else 0 |
+//! | `seed` | `U64 [n]` | what a generated image was made with; 0 where there is none |
 //! | `path` | text | the file that a found image was in; empty: none |
 //! | `source` | text | where that file is from, such as an address; empty: none |
 //! | `licence` | text | its licence; empty: none |
 //!
-//! A text is two columns, as any list of a shard: `NAME_start` U64 [n+1], which rises from 0, and
-//! `NAME` U8: row r has the UTF-8 bytes from `NAME_start[r]` to `NAME_start[r+1]`. A shard has all
+//! A text is two columns, as any list of a shard: `NAME_start`, `U64 [n+1]`, which rises from 0, and
+//! `NAME`, `U8`: row r has the UTF-8 bytes from `NAME_start[r]` to `NAME_start[r+1]`. A shard has all
 //! of these columns or is without provenance; `key` is what tells.
 
 #[cfg(any(test, feature = "pack"))]

@@ -11,10 +11,10 @@
 //!    plain ground.
 //! 3. It has a mask. Of several the one with the highest score is chosen; of equal ones that of the
 //!    segmenter asked first (X-Paste's `argmax`). Masks without a score come last.
-//! 4. Its score, if it has one, reaches the category's bar, min([`min_clip`](ChooseOptions::min_clip), best −
-//!    [`tolerance`](ChooseOptions::tolerance)). `best` is the highest score of the chosen masks of
-//!    all images that rules 1 and 2 left, whatever becomes of them by the later rules, as in
-//!    X-Paste's `clean_pool.py`.
+//! 4. Its score, if it has one, reaches the category's bar,
+//!    min([`min_clip`](ChooseOptions::min_clip), best − [`tolerance`](ChooseOptions::tolerance)).
+//!    `best` is the highest score of the chosen masks of all images that rules 1 and 2 left,
+//!    whatever becomes of them by the later rules, as in X-Paste's `clean_pool.py`.
 //! 5. The part of the image that the mask covers is neither too small nor too large.
 //! 6. It is similar to real crops (DiverGen's inter-similarity, arXiv 2405.10185), where that is
 //!    asked for. A mask for which no similarity was computed falls, as in DiverGen.
@@ -37,7 +37,8 @@ use super::alike::Directions;
 use super::rows::{MaskRow, SourceKind, SourceRow};
 pub use reason::{Reason, Rule};
 
-/// The thresholds of the rules. The defaults are those of X-Paste (arXiv 2212.03863).
+/// The thresholds of the rules. Scores and areas have X-Paste's defaults, those of the command in its
+/// README (arXiv 2212.03863); look-alikes at 2 bits are left out, and the other rules are off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChooseOptions {

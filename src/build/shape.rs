@@ -4,7 +4,9 @@
 //! takes those above 128.) Pixels touch over edges and corners, as they do for OpenCV's
 //! `findContours`, which X-Paste and DiverGen use; the background, dually, touches over edges only.
 //! The largest component is the one with the most pixels; of equal ones the one that comes first,
-//! row after row. A hole is what the outside cannot reach, islands in it included.
+//! row after row. (X-Paste compares the areas that outlines enclose.) A hole is what the outside
+//! cannot reach, islands in it included; it becomes opaque. (X-Paste counts it as the object's, too,
+//! and leaves its alpha as it was.)
 
 use image::GrayImage;
 

@@ -149,10 +149,15 @@ impl HubFiles {
         // `ApiBuilder::from_env` panics where there is neither HF_HOME nor a home.
         let cache = Cache::new(cache.clone());
         let mut builder = ApiBuilder::from_cache(cache).with_retries(3);
-        if let Ok(endpoint) = std::env::var("HF_ENDPOINT") {
-            builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
+        let set = |name| {
+            std::env::var(name)
+                .ok()
+                .filter(|value| !value.trim().is_empty())
+        };
+        if let Some(endpoint) = set("HF_ENDPOINT") {
+            builder = builder.with_endpoint(endpoint.trim().trim_end_matches('/').to_owned());
         }
-        if let Ok(token) = std::env::var("HF_TOKEN") {
+        if let Some(token) = set("HF_TOKEN") {
             builder = builder.with_token(Some(token.trim().to_owned()));
         }
         builder.build()
@@ -160,10 +165,11 @@ impl HubFiles {
 
     /// A file that is not there is no failure; all else is.
     fn explain(&self, error: &str) -> Result<Answer, String> {
-        if error.contains("404") {
+        let status = |code: &str| error.contains(&format!("status: {code}"));
+        if status("404") {
             return Ok(Answer::Absent);
         }
-        let denied = ["401", "403"].iter().any(|status| error.contains(status));
+        let denied = status("401") || status("403");
         Err(match denied {
             true => format!(
                 "{error}; the repository does not exist, or its licence must be accepted on \
@@ -263,6 +269,9 @@ mod tests {
             denied.contains("https://huggingface.co/owner/name"),
             "{denied}"
         );
+        // A number that looks like one is not the answer's status.
+        let timed_out = files.explain("https://host/404: timed out");
+        assert!(timed_out.is_err_and(|told| told.contains("HF_HUB_OFFLINE")));
         assert!(
             files
                 .explain("dns failed")

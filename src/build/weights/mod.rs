@@ -1,8 +1,8 @@
 //! Weights: where they are, and what is wrong with them.
 //!
 //! A source is a folder, a single file, or a Hugging Face id with its revision ([`ModelFiles`]).
-//! Files are safetensors, or PyTorch archives (.pth, .pt, .bin), whose pickle is [read](pickle)
-//! as plain data: nothing in it is ever executed.
+//! Files are safetensors, or PyTorch archives (.pth, .pt, .bin), whose pickle is read as
+//! plain data: nothing in it is ever executed.
 //!
 //! Opening a file reads its table of contents alone. Tensors are read one by one while the network
 //! is built, converted, and moved to the device, so that memory holds the network and not the file.

@@ -183,7 +183,7 @@ fn pictures_of_a_batch_do_not_meet() {
         let alone = model.segment(std::slice::from_ref(picture)).unwrap();
         assert_eq!(alone, [mask.clone()]);
     }
-    assert_eq!(*together[2].iter().max().unwrap(), 255);
+    assert!(together[2].iter().max() > together[2].iter().min());
     assert!(model.segment(&[]).unwrap().is_empty());
 }
 

@@ -74,16 +74,22 @@ impl BlockSums<'_> {
         position: usize,
     ) -> [[S::f32s; WIDTH]; OUTPUTS] {
         let reach = WIDTH * S::F32_LANES;
+        let (tile, taps) = (self.tile, self.taps);
         let mut sums = [[simd.splat_f32s(0.0); WIDTH]; OUTPUTS];
         let mut start = position;
-        for weights in self.weights.chunks_exact(self.taps.len()) {
-            for (tap, weights) in self.taps.iter().zip(weights) {
+        for weights in self.weights.chunks_exact(taps.len()) {
+            for (tap, weights) in taps.iter().zip(weights) {
                 let at = start + tap;
-                let values = self.tile.get(at..at + reach).unwrap_or_default();
-                let Some(values) = S::as_simd_f32s(values).0.first_chunk::<WIDTH>() else {
-                    continue;
+                let values = tile.get(at..at + reach).map(S::as_simd_f32s);
+                // Always so. A way back into the loop would cost registers.
+                let Some(values) = values.and_then(|(values, _)| values.first_chunk::<WIDTH>())
+                else {
+                    return sums;
                 };
-                for (sums, weight) in sums.iter_mut().zip(&weights[first..]) {
+                let Some(weights) = weights[first..].first_chunk::<OUTPUTS>() else {
+                    return sums;
+                };
+                for (sums, weight) in sums.iter_mut().zip(weights) {
                     let weight = simd.splat_f32s(*weight);
                     for (sum, value) in sums.iter_mut().zip(values) {
                         *sum = simd.mul_add_e_f32s(weight, *value, *sum);

@@ -80,19 +80,15 @@ impl BlockSums<'_> {
         for weights in self.weights.chunks_exact(taps.len()) {
             for (tap, weights) in taps.iter().zip(weights) {
                 let at = start + tap;
-                let values = tile.get(at..at + reach).map(S::as_simd_f32s);
-                // Always so. A way back into the loop would cost registers.
-                let Some(values) = values.and_then(|(values, _)| values.first_chunk::<WIDTH>())
-                else {
-                    return sums;
-                };
-                let Some(weights) = weights[first..].first_chunk::<OUTPUTS>() else {
-                    return sums;
-                };
+                // Inside by construction. A way out with the sums so far, which nobody wants, would
+                // cost registers; a panic has none.
+                let values = S::as_simd_f32s(&tile[at..at + reach]).0;
+                let values: [S::f32s; WIDTH] = std::array::from_fn(|index| values[index]);
+                let weights = &weights[first..first + OUTPUTS];
                 for (sums, weight) in sums.iter_mut().zip(weights) {
                     let weight = simd.splat_f32s(*weight);
                     for (sum, value) in sums.iter_mut().zip(values) {
-                        *sum = simd.mul_add_e_f32s(weight, *value, *sum);
+                        *sum = simd.mul_add_e_f32s(weight, value, *sum);
                     }
                 }
             }

@@ -5,9 +5,6 @@ use pulp::{Simd, WithSimd};
 /// Outputs whose weights lie together.
 pub(super) const BLOCK: usize = 8;
 
-/// Vectors of neighbouring positions that are summed at once.
-const WIDTH: usize = 3;
-
 /// Positions whose sums may be written past the last, on any machine.
 pub(super) const OVERRUN: usize = 128;
 
@@ -37,25 +34,26 @@ impl WithSimd for BlockSums<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         if S::REGISTER_COUNT >= 32 {
-            self.sum::<S, BLOCK>(simd, 0);
+            self.sum::<S, BLOCK, 3>(simd, 0);
             return;
         }
-        // Eight rows of three sums would not stay in 16 registers.
-        self.sum::<S, { BLOCK / 2 }>(simd, 0);
+        // Eight rows of three sums would not stay in 16 registers; four of two are the sums that a
+        // core with two multipliers and a latency of four has under way.
+        self.sum::<S, { BLOCK / 2 }, 2>(simd, 0);
         if self.outputs > BLOCK / 2 {
-            self.sum::<S, { BLOCK / 2 }>(simd, BLOCK / 2);
+            self.sum::<S, { BLOCK / 2 }, 2>(simd, BLOCK / 2);
         }
     }
 }
 
 impl BlockSums<'_> {
-    /// The sums of `OUTPUTS` outputs from the output `first`.
+    /// The sums of `OUTPUTS` outputs from the output `first`, `WIDTH` vectors of positions at once.
     #[inline(always)]
-    fn sum<S: Simd, const OUTPUTS: usize>(&mut self, simd: S, first: usize) {
+    fn sum<S: Simd, const OUTPUTS: usize, const WIDTH: usize>(&mut self, simd: S, first: usize) {
         let stride = self.sums.len() / BLOCK;
         let reach = WIDTH * S::F32_LANES;
         for position in (0..self.positions).step_by(reach) {
-            let sums = self.sum_at::<S, OUTPUTS>(simd, first, position);
+            let sums = self.sum_at::<S, OUTPUTS, WIDTH>(simd, first, position);
             let rows = self.sums.chunks_exact_mut(stride).skip(first);
             for (row, sums) in rows.zip(sums) {
                 if let Some(row) = row.get_mut(position..position + reach) {
@@ -67,7 +65,7 @@ impl BlockSums<'_> {
 
     /// The sums of `OUTPUTS` outputs at a few positions.
     #[inline(always)]
-    fn sum_at<S: Simd, const OUTPUTS: usize>(
+    fn sum_at<S: Simd, const OUTPUTS: usize, const WIDTH: usize>(
         &self,
         simd: S,
         first: usize,

@@ -189,7 +189,11 @@ mod tests {
 
     fn difference(found: &Tensor, expected: &Tensor) -> f32 {
         let difference = (found - expected).unwrap().abs().unwrap();
-        let flat = difference.flatten_all().unwrap();
+        let flat = difference
+            .to_dtype(DType::F32)
+            .unwrap()
+            .flatten_all()
+            .unwrap();
         flat.max(D::Minus1).unwrap().to_scalar().unwrap()
     }
 

@@ -181,9 +181,9 @@ fn pictures_of_a_batch_do_not_meet() {
     for (picture, mask) in pictures.iter().zip(&together) {
         assert_eq!(mask.dimensions(), picture.pixels.dimensions());
         let alone = model.segment(std::slice::from_ref(picture)).unwrap();
-        assert_eq!(alone, [mask.clone()]);
+        assert_eq!(alone, std::slice::from_ref(mask));
     }
-    assert_eq!(*together[2].iter().max().unwrap(), 255);
+    assert!(together[2].iter().max() > together[2].iter().min());
     assert!(model.segment(&[]).unwrap().is_empty());
 }
 

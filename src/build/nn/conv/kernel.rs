@@ -5,9 +5,6 @@ use pulp::{Simd, WithSimd};
 /// Outputs whose weights lie together.
 pub(super) const BLOCK: usize = 8;
 
-/// Vectors of neighbouring positions that are summed at once.
-const WIDTH: usize = 3;
-
 /// Positions whose sums may be written past the last, on any machine.
 pub(super) const OVERRUN: usize = 128;
 
@@ -37,25 +34,26 @@ impl WithSimd for BlockSums<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         if S::REGISTER_COUNT >= 32 {
-            self.sum::<S, BLOCK>(simd, 0);
+            self.sum::<S, BLOCK, 3>(simd, 0);
             return;
         }
-        // Eight rows of three sums would not stay in 16 registers.
-        self.sum::<S, { BLOCK / 2 }>(simd, 0);
+        // Eight rows of three sums would not stay in 16 registers; four of two are the sums that a
+        // core with two multipliers and a latency of four has under way.
+        self.sum::<S, { BLOCK / 2 }, 2>(simd, 0);
         if self.outputs > BLOCK / 2 {
-            self.sum::<S, { BLOCK / 2 }>(simd, BLOCK / 2);
+            self.sum::<S, { BLOCK / 2 }, 2>(simd, BLOCK / 2);
         }
     }
 }
 
 impl BlockSums<'_> {
-    /// The sums of `OUTPUTS` outputs from the output `first`.
+    /// The sums of `OUTPUTS` outputs from the output `first`, `WIDTH` vectors of positions at once.
     #[inline(always)]
-    fn sum<S: Simd, const OUTPUTS: usize>(&mut self, simd: S, first: usize) {
+    fn sum<S: Simd, const OUTPUTS: usize, const WIDTH: usize>(&mut self, simd: S, first: usize) {
         let stride = self.sums.len() / BLOCK;
         let reach = WIDTH * S::F32_LANES;
         for position in (0..self.positions).step_by(reach) {
-            let sums = self.sum_at::<S, OUTPUTS>(simd, first, position);
+            let sums = self.sum_at::<S, OUTPUTS, WIDTH>(simd, first, position);
             let rows = self.sums.chunks_exact_mut(stride).skip(first);
             for (row, sums) in rows.zip(sums) {
                 if let Some(row) = row.get_mut(position..position + reach) {
@@ -67,26 +65,28 @@ impl BlockSums<'_> {
 
     /// The sums of `OUTPUTS` outputs at a few positions.
     #[inline(always)]
-    fn sum_at<S: Simd, const OUTPUTS: usize>(
+    fn sum_at<S: Simd, const OUTPUTS: usize, const WIDTH: usize>(
         &self,
         simd: S,
         first: usize,
         position: usize,
     ) -> [[S::f32s; WIDTH]; OUTPUTS] {
         let reach = WIDTH * S::F32_LANES;
+        let (tile, taps) = (self.tile, self.taps);
         let mut sums = [[simd.splat_f32s(0.0); WIDTH]; OUTPUTS];
         let mut start = position;
-        for weights in self.weights.chunks_exact(self.taps.len()) {
-            for (tap, weights) in self.taps.iter().zip(weights) {
+        for weights in self.weights.chunks_exact(taps.len()) {
+            for (tap, weights) in taps.iter().zip(weights) {
                 let at = start + tap;
-                let values = self.tile.get(at..at + reach).unwrap_or_default();
-                let Some(values) = S::as_simd_f32s(values).0.first_chunk::<WIDTH>() else {
-                    continue;
-                };
-                for (sums, weight) in sums.iter_mut().zip(&weights[first..]) {
+                // Inside by construction. A way out with the sums so far, which nobody wants, would
+                // cost registers; a panic has none.
+                let values = S::as_simd_f32s(&tile[at..at + reach]).0;
+                let values: [S::f32s; WIDTH] = std::array::from_fn(|index| values[index]);
+                let weights = &weights[first..first + OUTPUTS];
+                for (sums, weight) in sums.iter_mut().zip(weights) {
                     let weight = simd.splat_f32s(*weight);
                     for (sum, value) in sums.iter_mut().zip(values) {
-                        *sum = simd.mul_add_e_f32s(weight, *value, *sum);
+                        *sum = simd.mul_add_e_f32s(weight, value, *sum);
                     }
                 }
             }

@@ -1,15 +1,21 @@
 //! The networks of the pipelines, each loading the files that its authors published.
 
+pub mod alpha;
 pub mod clip;
 pub mod clipseg;
+pub mod diffusion;
 pub mod dinov2;
 #[cfg(test)]
 pub(crate) mod goldens;
+pub mod licences;
 pub mod mobileclip;
 #[cfg(test)]
 pub(crate) mod names;
 mod positions;
 pub mod preprocess;
+pub mod registry;
+pub mod sam;
+pub mod u2net;
 pub mod siglip;
 
 use candle_core::Tensor;
@@ -17,9 +23,6 @@ use image::{GrayImage, RgbImage};
 
 use super::picture::Picture;
 use super::weights::WeightsError;
-
-pub mod licences;
-pub mod registry;
 
 /// What went wrong with a model.
 #[derive(Debug, thiserror::Error)]

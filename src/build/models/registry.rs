@@ -1,6 +1,13 @@
 //! Models by name.
 
+use super::alpha::Alpha;
 use super::clip::{ClipImages, ClipTexts};
+use super::clipseg::{self, ClipSeg};
+use super::diffusion::{Diffusion, DiffusionOptions};
+use super::dinov2::Dinov2;
+use super::licences::{Task, find};
+use super::sam::{Prompt, SamOptions, SamSegmenter, Variant};
+use super::u2net::{self, U2Net};
 use super::{Generator, ImageEmbedder, ModelError, Segmenter, TextEmbedder};
 use crate::build::device::Compute;
 use crate::build::weights::ModelFiles;
@@ -35,8 +42,35 @@ pub fn segmenter(
     options: &SegmenterOptions,
     compute: &Compute,
 ) -> Result<Box<dyn Segmenter>, ModelError> {
-    let _ = (files, options, compute);
-    Err(unknown(name))
+    let (family, mode) = name.split_once(':').unwrap_or((name, ""));
+    Ok(match (family, mode) {
+        ("alpha", "") => Box::new(Alpha),
+        ("u2net", "") => Box::new(U2Net::load(files, &u2net::Config::u2net(), compute)?),
+        ("u2netp", "") => Box::new(U2Net::load(files, &u2net::Config::u2netp(), compute)?),
+        ("clipseg", "") => Box::new(ClipSeg::load(files, clipseg::PROMPT, compute)?),
+        (family, mode) => {
+            let mut variants = Variant::ALL.into_iter();
+            let variant = variants.find(|variant| variant.name() == family);
+            let variant = variant.ok_or_else(|| unknown(name))?;
+            let options = match mode {
+                "" => corners(options),
+                "centre" => SamOptions::centre(),
+                _ => return Err(unknown(name)),
+            };
+            Box::new(SamSegmenter::load(files, variant, options, compute)?)
+        }
+    })
+}
+
+fn corners(options: &SegmenterOptions) -> SamOptions {
+    let usual = SamOptions::corners();
+    SamOptions {
+        prompt: match options.corner_margin {
+            Some(margin) => Prompt::Corners { margin },
+            None => usual.prompt,
+        },
+        ..usual
+    }
 }
 
 /// The image side of a scorer, by name.
@@ -50,6 +84,7 @@ pub fn image_embedder(
 ) -> Result<Box<dyn ImageEmbedder>, ModelError> {
     match name {
         name if is_clip(name) => Ok(Box::new(ClipImages::load(files, compute)?)),
+        "dinov2" => Ok(Box::new(Dinov2::load(files, compute)?)),
         name => Err(unknown(name)),
     }
 }
@@ -79,8 +114,23 @@ pub fn generator(
     options: &GeneratorOptions,
     compute: &Compute,
 ) -> Result<Box<dyn Generator>, ModelError> {
-    let _ = (files, options, compute);
-    Err(unknown(name))
+    if find(name).is_none_or(|offered| offered.task != Task::Generator) {
+        return Err(unknown(name));
+    }
+    let scheduler = options.scheduler.as_deref().map(str::parse);
+    let options = DiffusionOptions {
+        scheduler: scheduler
+            .transpose()
+            .map_err(|problem: String| ModelError::Setting {
+                model: name.to_owned(),
+                problem,
+            })?,
+        steps: options.steps,
+        guidance: options.guidance,
+        size: options.size,
+        karras: None,
+    };
+    Ok(Box::new(Diffusion::load(files, &options, compute)?))
 }
 
 fn is_clip(name: &str) -> bool {

@@ -23,7 +23,7 @@ const DEFAULT_MOST: NonZero<usize> = NonZero::new(100).unwrap();
 /// Learn what real objects look like to a model (CLIP or DINOv2), from a bank that `pack` made:
 /// DiverGen's inter-similarity, which `score` then measures.
 #[derive(Args)]
-pub(super) struct References {
+pub(in crate::cli) struct References {
     #[command(flatten)]
     work: Work,
     #[command(flatten)]

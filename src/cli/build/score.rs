@@ -39,7 +39,7 @@ const SCORE_TEMPLATE: &str = "a photo of {name}";
 ///
 /// With --input it stands alone: a JSON line for every image of a folder.
 #[derive(Args)]
-pub(super) struct Score {
+pub(in crate::cli) struct Score {
     /// Folder that holds what every stage has done.
     #[arg(long, value_name = "DIR", required_unless_present = "input")]
     state: Option<PathBuf>,

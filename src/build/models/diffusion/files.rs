@@ -1,0 +1,32 @@
+//! Reading the configurations of a diffusers folder.
+
+use std::fs;
+use std::path::Path;
+
+use crate::build::models::ModelError;
+use crate::build::weights::{ModelFiles, WeightsError};
+
+/// A configuration by its name in the folder.
+pub(super) fn json_of<T>(
+    files: &ModelFiles,
+    name: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, ModelError> {
+    let path = files.find(&[name])?;
+    let text = read_text(files, &path)?;
+    Ok(parse(&text).map_err(|problem| error(files, &path, problem))?)
+}
+
+/// A file's text.
+pub(super) fn read_text(files: &ModelFiles, path: &Path) -> Result<String, ModelError> {
+    let text = fs::read_to_string(path);
+    Ok(text.map_err(|source| error(files, path, source.to_string()))?)
+}
+
+fn error(files: &ModelFiles, path: &Path, problem: String) -> WeightsError {
+    WeightsError::File {
+        model: files.model().to_owned(),
+        file: path.to_owned(),
+        problem,
+    }
+}

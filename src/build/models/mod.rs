@@ -15,8 +15,8 @@ mod positions;
 pub mod preprocess;
 pub mod registry;
 pub mod sam;
-pub mod u2net;
 pub mod siglip;
+pub mod u2net;
 
 use candle_core::Tensor;
 use image::{GrayImage, RgbImage};

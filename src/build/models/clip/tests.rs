@@ -175,6 +175,27 @@ fn wrong_settings_are_far_from_transformers() {
     }
 }
 
+/// As GPUs compute it: nothing is left in another precision, and nothing overflows.
+#[test]
+fn half_precision_is_near() {
+    let golden = Golden::open("clip");
+    let weights = golden.below("gelu.2.weights");
+    let vb = candle_nn::VarBuilder::from_tensors(weights, DType::F16, &Device::Cpu);
+    let text = TextNetwork::new(vb.clone(), &small_text(Activation::Gelu, 2)).unwrap();
+    let texts = text.forward(&ids(&golden)).unwrap();
+    let vision = VisionNetwork::new(vb, &small_vision(Activation::Gelu)).unwrap();
+    let images = golden
+        .get("gelu.2.vision.48x40.images")
+        .to_dtype(DType::F16)
+        .unwrap();
+    let images = vision.forward(&images).unwrap();
+    let both = [(texts, "text"), (images, "vision.48x40")];
+    for (output, name) in both {
+        let error = relative_error(&output, &golden.get(&format!("gelu.2.{name}.projected")));
+        assert!(error < 0.03, "{name}: {error}");
+    }
+}
+
 /// `CustomTextCLIP` has its text tower under `text.`, and here QuickGELU.
 #[test]
 fn open_clips_layouts_are_read() {

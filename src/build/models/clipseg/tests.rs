@@ -63,6 +63,21 @@ fn logits_are_as_transformers_has_them() {
     }
 }
 
+/// As GPUs compute it.
+#[test]
+fn half_precision_is_near() {
+    let golden = Golden::open("clipseg");
+    let half = |name: &str| golden.get(name).to_dtype(DType::F16).unwrap();
+    let weights = golden.below("refined.weights");
+    let vb = candle_nn::VarBuilder::from_tensors(weights, DType::F16, &Device::Cpu);
+    let network = ClipSegNetwork::new(vb, &small(true)).unwrap();
+    let logits = network
+        .forward(&half("refined.images"), &half("refined.prompts"))
+        .unwrap();
+    let error = relative_error(&logits, &golden.get("refined.logits"));
+    assert!(error < 0.03, "{error}");
+}
+
 type Change = fn(&mut ClipSegConfig);
 
 /// Taps in another order, another layer for the prompt or another eps would be seen above.

@@ -30,6 +30,21 @@ fn images_of_any_size_are_as_transformers_has_them() {
     }
 }
 
+/// As GPUs compute it.
+#[test]
+fn half_precision_is_near() {
+    let golden = Golden::open("dinov2");
+    let half = candle_core::DType::F16;
+    let vb = candle_nn::VarBuilder::from_tensors(golden.below("weights"), half, &Device::Cpu);
+    let network = Dinov2Network::new(vb, &small()).unwrap();
+    let images = golden.get("42x42.images").to_dtype(half).unwrap();
+    let error = relative_error(
+        &network.forward(&images).unwrap(),
+        &golden.get("42x42.pooled"),
+    );
+    assert!(error < 0.03, "{error}");
+}
+
 type Change = fn(&mut Dinov2Config);
 
 /// Another activation or another eps would be seen above.

@@ -47,19 +47,23 @@ IDS = torch.tensor(
 
 def enliven(model: torch.nn.Module, seed: int) -> torch.nn.Module:
     """Seeded random weights that keep activations alive through every layer, biases and layer norms
-    included, rounded to half precision, in which they are stored."""
+    included, rounded to half precision, in which they are stored. Embeddings are small, so that the
+    first layer norm's eps counts."""
     generator = torch.Generator().manual_seed(seed)
+    norm = re.compile(r"(norm\w*|ln_\w+|layrnorm|bn|identity)\.weight$")
+    embedding = re.compile(r"embedding|cls_token|conv1\.weight")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if re.search(r"(norm\w*|ln_\w+|layrnorm)\.weight$", name) or "lambda" in name:
+            fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
+            if norm.search(name) or "lambda" in name:
                 value = 1 + 0.3 * noise
+            elif embedding.search(name):
+                value = 0.02 * noise / (fan_in**0.5 if parameter.dim() == 4 else 1)
             elif parameter.dim() < 2:
                 value = 0.3 * noise
-            elif "embedding" in name and "patch" not in name or "probe" in name:
-                value = noise
             else:
-                value = 1.5 * noise / (parameter[0].numel() ** 0.5)
+                value = 1.5 * noise / fan_in**0.5
             parameter.copy_(value.half().float())
     return model.eval()
 

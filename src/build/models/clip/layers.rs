@@ -84,8 +84,8 @@ impl SelfAttention {
             candle_core::bail!("{heads} attention heads do not divide a width of {hidden}");
         }
         let [query, key, value] = if vb.contains_tensor("in_proj_weight") {
-            let weights = vb.get((3 * hidden, hidden), "in_proj_weight")?;
-            let biases = vb.get(3 * hidden, "in_proj_bias")?;
+            let weights = vb.get((hidden.saturating_mul(3), hidden), "in_proj_weight")?;
+            let biases = vb.get(hidden.saturating_mul(3), "in_proj_bias")?;
             let part = |index: usize| -> Result<Linear> {
                 let weight = weights.narrow(0, index * hidden, hidden)?;
                 let bias = biases.narrow(0, index * hidden, hidden)?;

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use image::RgbImage;
 
 use super::config::ClipConfig;
@@ -88,7 +88,7 @@ fn texts_too_long_are_told() {
     let golden = Golden::open("clip");
     let vb = golden.weights("quick_gelu.58.weights.text_model");
     let tower = TextTransformer::new(vb, &small_text(Activation::QuickGelu, 58)).unwrap();
-    let ids = Tensor::zeros((1, 13), DType::U32, &candle_core::Device::Cpu).unwrap();
+    let ids = Tensor::zeros((1, 13), DType::U32, &Device::Cpu).unwrap();
     let error = tower.forward(&ids).unwrap_err().to_string();
     assert!(error.contains("13 tokens; at most 12"), "{error}");
 }
@@ -113,6 +113,86 @@ fn images_of_any_size_are_as_transformers_has_them() {
             let projected = network.forward(&images).unwrap();
             assert_near(&projected, &golden, &format!("{key}.projected"));
         }
+    }
+}
+
+/// Another activation, another eps or a bias of zeros would be seen by the tests above.
+#[test]
+fn wrong_settings_are_far_from_transformers() {
+    let golden = Golden::open("clip");
+    let far = |output: Tensor, name: &str, what: &str| {
+        let error = relative_error(&output, &golden.get(name));
+        assert!(error > TOLERANCE, "{name} with {what}: {error}");
+    };
+    for (kind, activation, end) in KINDS {
+        let vb = golden.weights(&format!("{kind}.weights"));
+        let text = |vb, config: &TextConfig| {
+            let network = TextNetwork::new(vb, config).unwrap();
+            network.forward(&ids(&golden)).unwrap()
+        };
+        let key = format!("{kind}.vision.32x32");
+        let vision = |vb, config: &VisionConfig| {
+            let network = VisionNetwork::new(vb, config).unwrap();
+            network
+                .forward(&golden.get(&format!("{key}.images")))
+                .unwrap()
+        };
+        let (texts, images) = (format!("{kind}.text.projected"), format!("{key}.projected"));
+        let all = [
+            Activation::QuickGelu,
+            Activation::Gelu,
+            Activation::GeluPytorchTanh,
+        ];
+        for wrong in all.into_iter().filter(|other| *other != activation) {
+            far(
+                text(vb.clone(), &small_text(wrong, end)),
+                &texts,
+                "another activation",
+            );
+            far(
+                vision(vb.clone(), &small_vision(wrong)),
+                &images,
+                "another activation",
+            );
+        }
+        let mut config = small_vision(activation);
+        config.layer_norm_eps = 1e-6;
+        far(vision(vb.clone(), &config), &images, "another eps");
+        let mut config = small_text(activation, end);
+        config.layer_norm_eps = 1e-6;
+        far(text(vb, &config), &texts, "another eps");
+        for bias in ["self_attn.v_proj.bias", "mlp.fc1.bias", "layer_norm2.bias"] {
+            let mut weights = golden.below(&format!("{kind}.weights"));
+            for tower in ["text_model", "vision_model"] {
+                let name = format!("{tower}.encoder.layers.1.{bias}");
+                let zeros = weights[&name].zeros_like().unwrap();
+                weights.insert(name, zeros);
+            }
+            let vb = candle_nn::VarBuilder::from_tensors(weights, DType::F32, &Device::Cpu);
+            far(text(vb.clone(), &small_text(activation, end)), &texts, bias);
+            far(vision(vb, &small_vision(activation)), &images, bias);
+        }
+    }
+}
+
+/// As GPUs compute it: nothing is left in another precision, and nothing overflows.
+#[test]
+fn half_precision_is_near() {
+    let golden = Golden::open("clip");
+    let weights = golden.below("gelu.2.weights");
+    let vb = candle_nn::VarBuilder::from_tensors(weights, DType::F16, &Device::Cpu);
+    let text = TextNetwork::new(vb.clone(), &small_text(Activation::Gelu, 2)).unwrap();
+    let texts = text.forward(&ids(&golden)).unwrap();
+    let vision = VisionNetwork::new(vb, &small_vision(Activation::Gelu)).unwrap();
+    let images = golden
+        .get("gelu.2.vision.48x40.images")
+        .to_dtype(DType::F16)
+        .unwrap();
+    let images = vision.forward(&images).unwrap();
+    let both = [(texts, "text"), (images, "vision.48x40")];
+    for (output, name) in both {
+        let error = relative_error(&output, &golden.get(&format!("gelu.2.{name}.projected")));
+        assert!(error < 0.03, "{name}: {error}");
     }
 }
 
@@ -329,7 +409,7 @@ fn what_is_missing_is_told() {
     assert!(error.contains("open_clip_pytorch_model.bin"), "{error}");
     write_model(place.path());
     let weights = place.path().join("model.safetensors");
-    let mut tensors = candle_core::safetensors::load(&weights, &candle_core::Device::Cpu).unwrap();
+    let mut tensors = candle_core::safetensors::load(&weights, &Device::Cpu).unwrap();
     tensors.remove("visual_projection.weight");
     candle_core::safetensors::save(&tensors, &weights).unwrap();
     let error = load("clip-vit-b32").to_string();

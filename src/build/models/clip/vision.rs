@@ -108,7 +108,9 @@ impl VisionTransformer {
             stride: patch,
             ..Conv2dConfig::default()
         };
-        let tokens = (config.image_size / patch).pow(2) + 1;
+        let tokens = (config.image_size / patch)
+            .saturating_pow(2)
+            .saturating_add(1);
         let positions = embeddings.pp("position_embedding");
         let norm = |name: &str| layer_norm(hidden, config.layer_norm_eps, vb.pp(name));
         let depth = config.num_hidden_layers;

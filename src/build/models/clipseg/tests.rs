@@ -63,6 +63,52 @@ fn logits_are_as_transformers_has_them() {
     }
 }
 
+/// As GPUs compute it.
+#[test]
+fn half_precision_is_near() {
+    let golden = Golden::open("clipseg");
+    let half = |name: &str| golden.get(name).to_dtype(DType::F16).unwrap();
+    let weights = golden.below("refined.weights");
+    let vb = candle_nn::VarBuilder::from_tensors(weights, DType::F16, &Device::Cpu);
+    let network = ClipSegNetwork::new(vb, &small(true)).unwrap();
+    let logits = network
+        .forward(&half("refined.images"), &half("refined.prompts"))
+        .unwrap();
+    let error = relative_error(&logits, &golden.get("refined.logits"));
+    assert!(error < 0.03, "{error}");
+}
+
+type Change = fn(&mut ClipSegConfig);
+
+/// Taps in another order, another layer for the prompt or another eps would be seen above.
+#[test]
+fn wrong_settings_are_far_from_transformers() {
+    let golden = Golden::open("clipseg");
+    let wrong: [(&str, Change); 4] = [
+        ("taps", |config| {
+            config.decoder.extract_layers = vec![1, 0, 3]
+        }),
+        ("the prompt's layer", |config| {
+            config.decoder.conditional_layer = 1
+        }),
+        ("eps", |config| config.vision.layer_norm_eps = 1e-6),
+        ("activation", |config| {
+            config.vision.hidden_act = Activation::Gelu
+        }),
+    ];
+    for (what, change) in wrong {
+        let mut config = small(true);
+        change(&mut config);
+        let network = ClipSegNetwork::new(golden.weights("refined.weights"), &config).unwrap();
+        let images = golden.get("refined.images");
+        let logits = network
+            .forward(&images, &golden.get("refined.prompts"))
+            .unwrap();
+        let error = relative_error(&logits, &golden.get("refined.logits"));
+        assert!(error > 1e-4, "{what}: {error}");
+    }
+}
+
 #[test]
 fn the_published_file_has_the_names_that_are_asked_for() {
     let names = fs::read_to_string(folder().join("clipseg-rd64-refined.names")).unwrap();

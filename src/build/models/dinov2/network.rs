@@ -70,7 +70,7 @@ impl Dinov2Config {
     fn layer_sizes(&self) -> LayerSizes {
         LayerSizes {
             hidden: self.hidden_size,
-            intermediate: self.hidden_size * self.mlp_ratio,
+            intermediate: self.hidden_size.saturating_mul(self.mlp_ratio),
             heads: self.num_attention_heads,
             eps: self.layer_norm_eps,
             activation: self.hidden_act,
@@ -98,7 +98,9 @@ impl Dinov2Network {
         if patch == 0 {
             candle_core::bail!("patch_size is 0");
         }
-        let tokens = (config.image_size / patch).pow(2) + 1;
+        let tokens = (config.image_size / patch)
+            .saturating_pow(2)
+            .saturating_add(1);
         let stride = Conv2dConfig {
             stride: patch,
             ..Conv2dConfig::default()

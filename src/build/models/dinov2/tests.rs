@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use super::*;
+use crate::build::models::clip::layers::Activation;
 use crate::build::models::goldens::{Golden, folder, relative_error};
 use crate::build::models::names::{asked_for, assert_same, published};
 
@@ -26,6 +27,46 @@ fn images_of_any_size_are_as_transformers_has_them() {
             .unwrap();
         let error = relative_error(&output, &golden.get(&format!("{size}.pooled")));
         assert!(error <= 1e-4, "{size}: {error}");
+    }
+}
+
+/// As GPUs compute it.
+#[test]
+fn half_precision_is_near() {
+    let golden = Golden::open("dinov2");
+    let half = candle_core::DType::F16;
+    let vb = candle_nn::VarBuilder::from_tensors(golden.below("weights"), half, &Device::Cpu);
+    let network = Dinov2Network::new(vb, &small()).unwrap();
+    let images = golden.get("42x42.images").to_dtype(half).unwrap();
+    let error = relative_error(
+        &network.forward(&images).unwrap(),
+        &golden.get("42x42.pooled"),
+    );
+    assert!(error < 0.03, "{error}");
+}
+
+type Change = fn(&mut Dinov2Config);
+
+/// Another activation or another eps would be seen above.
+#[test]
+fn wrong_settings_are_far_from_transformers() {
+    let golden = Golden::open("dinov2");
+    let wrong: [(&str, Change); 3] = [
+        ("activation", |config| {
+            config.hidden_act = Activation::GeluPytorchTanh
+        }),
+        ("activation", |config| {
+            config.hidden_act = Activation::QuickGelu
+        }),
+        ("eps", |config| config.layer_norm_eps = 1e-5),
+    ];
+    for (what, change) in wrong {
+        let mut config = small();
+        change(&mut config);
+        let network = Dinov2Network::new(golden.weights("weights"), &config).unwrap();
+        let output = network.forward(&golden.get("70x70.images")).unwrap();
+        let error = relative_error(&output, &golden.get("70x70.pooled"));
+        assert!(error > 1e-4, "{what}: {error}");
     }
 }
 

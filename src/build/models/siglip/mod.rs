@@ -20,6 +20,9 @@ use crate::build::weights::{ModelFiles, WeightsError};
 /// Names of files in the order in which they are looked for.
 const FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
+/// Images of larger sides would be no SigLIP's.
+const MOST_SIDE: usize = 4096;
+
 /// SigLIP's embeddings of images.
 pub struct SiglipImages {
     model: String,
@@ -115,15 +118,17 @@ fn config(files: &ModelFiles) -> Result<Config, WeightsError> {
     let json = std::fs::read(&file).map_err(|source| error(source.to_string()))?;
     let config: Config =
         serde_json::from_slice(&json).map_err(|source| error(source.to_string()))?;
-    let heads = [
-        config.text_config.num_attention_heads,
-        config.vision_config.num_attention_heads,
-        config.vision_config.patch_size,
+    let (text, vision) = (&config.text_config, &config.vision_config);
+    let counts = [
+        text.num_attention_heads,
+        vision.num_attention_heads,
+        vision.patch_size,
     ];
-    if heads.contains(&0) {
-        return Err(error(
-            "num_attention_heads and patch_size are at least 1".to_owned(),
-        ));
+    if counts.contains(&0) || vision.image_size > MOST_SIDE {
+        let problem = format!(
+            "num_attention_heads or patch_size of 0, or image_size of more than {MOST_SIDE}"
+        );
+        return Err(error(problem));
     }
     Ok(config)
 }

@@ -34,6 +34,30 @@ fn both_halves_are_as_transformers_has_them() {
     assert!(error <= 1e-4, "{error}");
 }
 
+/// Another activation or another eps would be seen above.
+#[test]
+fn wrong_settings_are_far_from_transformers() {
+    let golden = Golden::open("siglip");
+    for (what, setting) in [
+        ("activation", r#""hidden_act": "gelu","#),
+        ("eps", r#""layer_norm_eps": 1e-5,"#),
+    ] {
+        let json = CONFIG.replace(r#""hidden_size""#, &format!(r#"{setting} "hidden_size""#));
+        let config: Config = serde_json::from_str(&json).unwrap();
+        let vb = golden.weights("weights");
+        let vision = VisionModel::new(&config.vision_config, true, vb.pp("vision_model")).unwrap();
+        let images = vision.forward(&golden.get("images")).unwrap();
+        let text = TextModel::new(&config.text_config, vb.pp("text_model")).unwrap();
+        let texts = text
+            .forward(&golden.get("ids").to_dtype(DType::U32).unwrap())
+            .unwrap();
+        for (name, output) in [("image", images), ("text", texts)] {
+            let error = relative_error(&output, &golden.get(name));
+            assert!(error > 1e-4, "{name}, {what}: {error}");
+        }
+    }
+}
+
 /// A tokenizer of whole words, with the end token that SigLIP's has.
 fn write_model(place: &std::path::Path) {
     let tensors = Golden::open("siglip").below("weights");

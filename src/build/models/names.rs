@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
-use candle_nn::var_builder::{Init, SimpleBackend, VarBuilder};
+use candle_nn::Init;
+use candle_nn::var_builder::{SimpleBackend, VarBuilder};
 
 /// Names and shapes.
 pub(crate) type Names = BTreeMap<String, Vec<usize>>;
 
 /// Gives zeros that take no memory, and remembers what was asked for.
-struct Recorder(Arc<Mutex<Names>>);
+struct Recorder {
+    published: Names,
+    asked_for: Arc<Mutex<Names>>,
+}
 
 impl SimpleBackend for Recorder {
     fn get(&self, shape: Shape, name: &str, _: Init, dtype: DType, on: &Device) -> Result<Tensor> {
-        let mut names = self.0.lock().unwrap();
+        let mut names = self.asked_for.lock().unwrap();
         names.insert(name.to_owned(), shape.dims().to_vec());
         Tensor::zeros((), dtype, on)?.broadcast_as(shape)
     }
@@ -23,18 +27,24 @@ impl SimpleBackend for Recorder {
         candle_core::bail!("{name} was asked for without a shape")
     }
 
-    fn contains_tensor(&self, _: &str) -> bool {
-        false
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.published.contains_key(name)
     }
 }
 
-/// What `make` asks for.
-pub(crate) fn asked_for<T>(make: impl FnOnce(VarBuilder<'static>) -> Result<T>) -> Names {
-    let names = Arc::default();
-    let backend = Recorder(Arc::clone(&names));
+/// What `make` asks for of a file with the names of `published`.
+pub(crate) fn asked_for<T>(
+    published: &Names,
+    make: impl FnOnce(VarBuilder<'static>) -> Result<T>,
+) -> Names {
+    let asked_for = Arc::default();
+    let backend = Recorder {
+        published: published.clone(),
+        asked_for: Arc::clone(&asked_for),
+    };
     let vb = VarBuilder::from_backend(Box::new(backend), DType::F32, Device::Cpu);
     make(vb).unwrap();
-    names.lock().unwrap().clone()
+    asked_for.lock().unwrap().clone()
 }
 
 /// Names and shapes of a published network: lines of `name shape`, where `{0..12}` in a name stands

@@ -11,7 +11,7 @@ use crate::build::weights::{ModelFiles, Weights};
 use super::config::{UNetConfig, VaeConfig};
 use super::files::json_of;
 use super::noise::{ImageNoise, drawn};
-use super::schedulers::{Scheduler, SchedulerConfig, SchedulerKind, Spacing};
+use super::schedulers::{SchedulerConfig, SchedulerKind, Spacing};
 use super::text::{Conditioning, Texts};
 use super::unet::{Added, UNet};
 use super::vae::Decoder;

@@ -54,7 +54,7 @@ pub(super) struct Networks {
 pub struct Diffusion {
     model: String,
     texts: Texts,
-    networks: Networks,
+    pub(super) networks: Networks,
     /// Whether nothing is put in the place of an empty negative prompt, as in XL.
     zeros_for_empty: bool,
     size: usize,

@@ -1,5 +1,7 @@
 //! Parity with diffusers and transformers: scripts/goldens/diffusion.py and diffusion_names.py.
 
+mod loading;
+
 use std::fs;
 
 use candle_core::{DType, Device, Tensor};
@@ -19,13 +21,13 @@ use crate::build::models::goldens::{Golden, folder, relative_error};
 /// As near as F32 must come.
 const NEAR: f64 = 1e-4;
 
-pub(super) struct Tiny {
-    pub golden: Golden,
-    pub configs: Value,
+struct Tiny {
+    golden: Golden,
+    configs: Value,
 }
 
 impl Tiny {
-    pub fn open() -> Tiny {
+    fn open() -> Tiny {
         let text = fs::read_to_string(folder().join("diffusion.json")).unwrap();
         Tiny {
             golden: Golden::open("diffusion"),

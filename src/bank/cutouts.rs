@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::error::BankError;
+use super::further::FurtherColumns;
 use super::join::Part;
 use super::manifest::{Kind, Manifest, ShardEntry, shard_path};
 use super::mip;
@@ -210,21 +211,9 @@ impl CutoutShard {
         }
     }
 
-    /// Refuses a shard whose rows cannot be copied one by one without loss.
-    pub fn check_no_extra_columns(&self) -> Result<(), BankError> {
-        let mut extra: Vec<&str> = self
-            .shard
-            .column_names()
-            .filter(|name| !COLUMNS.contains(name))
-            .collect();
-        if extra.is_empty() {
-            return Ok(());
-        }
-        extra.sort_unstable();
-        Err(BankError::ExtraColumns {
-            shard: self.shard.file().path().to_owned(),
-            columns: extra.join(", "),
-        })
+    /// The columns that [`Cutout`] does not carry, for copying rows without loss.
+    pub fn further_columns(&self) -> Result<FurtherColumns<'_>, BankError> {
+        FurtherColumns::of(&self.shard, &COLUMNS)
     }
 
     /// Row `row` for copying: refuses a shard that has changed since it was opened.

@@ -7,12 +7,14 @@
 mod cutouts;
 mod error;
 mod filter;
+pub(crate) mod further;
 mod info;
 mod join;
 pub(crate) mod manifest;
 pub mod map;
 mod merge;
 pub mod mip;
+pub mod provenance;
 mod scenes;
 mod shard;
 #[cfg(test)]
@@ -29,5 +31,6 @@ pub use info::{
 pub use join::Part;
 pub use manifest::{Category, Kind, MANIFEST_FILE, Manifest, ShardEntry, SizeStatistics};
 pub use merge::{MergeError, MergeReport, Renumbered, merge};
+pub use provenance::Provenance;
 pub use scenes::{SCENE_CHANNELS, Scene, SceneInstance, ScenePack, ScenePixels};
 pub use verify::{PROBLEMS_PER_SHARD, Problem, VerifyReport, verify};

@@ -26,11 +26,12 @@ pub(crate) struct Shard {
     rows: usize,
 }
 
+/// One tensor as the header describes it.
 #[derive(Debug)]
-struct Tensor {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    range: Range<usize>,
+pub(crate) struct Tensor {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub range: Range<usize>,
 }
 
 /// A type that columns hold.
@@ -161,6 +162,11 @@ impl Shard {
     /// The names of all columns and blobs, in no order; those that no reader knows included.
     pub fn column_names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
+    }
+
+    /// The tensor of that name, whatever it is.
+    pub fn tensor_named(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name)
     }
 
     /// The bytes of a range that came from this shard's own header.

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::Map;
 
 use super::cutouts::{CUTOUT_CHANNELS, Cutout};
@@ -151,17 +152,52 @@ pub(crate) fn list_again(directory: &Path, kind: Kind) {
     manifest.write(directory).unwrap();
 }
 
-/// Adds a column of one byte a row to the first shard, and lists it.
-pub(crate) fn add_column(directory: &Path, name: &str, kind: Kind) {
+/// Adds a tensor of a type and shape to the first shard, and lists it.
+pub(crate) fn add_tensor(
+    directory: &Path,
+    name: &str,
+    (dtype, shape): (Dtype, &[usize]),
+    bytes: &[u8],
+    kind: Kind,
+) {
     let path = directory.join(shard_file_name(0));
     let file = fs::read(&path).unwrap();
     let tensors = SafeTensors::deserialize(&file).unwrap();
-    let rows = tensors.tensor("size").unwrap().shape()[0];
-    let values = vec![0; rows];
-    let added = safetensors::tensor::TensorView::new(safetensors::Dtype::U8, vec![rows], &values);
+    let added = TensorView::new(dtype, shape.to_vec(), bytes).unwrap();
     let mut all = tensors.tensors();
-    all.push((name.to_owned(), added.unwrap()));
+    all.push((name.to_owned(), added));
     let bytes = safetensors::serialize(all, None).unwrap();
     fs::write(&path, bytes).unwrap();
     list_again(directory, kind);
+}
+
+/// Adds a text for each row to the first shard, and lists it.
+pub(crate) fn add_texts(directory: &Path, name: &str, texts: &[&str]) {
+    let mut starts = vec![0u64];
+    starts.extend(texts.iter().scan(0, |end, text| {
+        *end += text.len() as u64;
+        Some(*end)
+    }));
+    let starts: Vec<u8> = starts
+        .iter()
+        .flat_map(|start| start.to_le_bytes())
+        .collect();
+    let shape = &[texts.len() + 1];
+    let text = texts.concat();
+    let start_name = format!("{name}_start");
+    add_tensor(
+        directory,
+        &start_name,
+        (Dtype::U64, shape),
+        &starts,
+        Kind::Cutouts,
+    );
+    let shape = &[text.len()];
+    add_tensor(
+        directory,
+        name,
+        (Dtype::U8, shape),
+        text.as_bytes(),
+        Kind::Cutouts,
+    );
 }

@@ -5,6 +5,7 @@
 //! (safetensors allows trailing spaces), so that memory does not grow with the shard.
 
 mod cutouts;
+mod further;
 #[cfg(any(test, feature = "pack"))]
 mod scenes;
 
@@ -113,7 +114,7 @@ struct ShardFile {
 
 /// One tensor to be written behind the pixels.
 struct Tensor {
-    name: &'static str,
+    name: String,
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: Vec<u8>,
@@ -207,7 +208,7 @@ fn header(pixels: u64, tensors: &[Tensor]) -> io::Result<Vec<u8>> {
     let mut start = pixels;
     for tensor in tensors {
         let end = start + tensor.bytes.len() as u64;
-        entry(tensor.name, tensor.dtype, &tensor.shape, start, end);
+        entry(&tensor.name, tensor.dtype, &tensor.shape, start, end);
         start = end;
     }
     let mut text = serde_json::to_vec(&entries)?;
@@ -257,14 +258,14 @@ macro_rules! push {
 impl Rows {
     push!(u16s: u16, u32s: u32, u64s: u64, i32s: i32, i64s: i64, f32s: f32);
 
-    fn tensor(self, name: &'static str, dtype: Dtype, values_per_row: usize) -> Tensor {
+    fn tensor(self, name: &str, dtype: Dtype, values_per_row: usize) -> Tensor {
         let values = self.bytes.len() * 8 / dtype.bitsize();
         let shape = match values_per_row {
             1 => vec![values],
             n => vec![values / n, n],
         };
         Tensor {
-            name,
+            name: name.to_owned(),
             dtype,
             shape,
             bytes: self.bytes,

@@ -88,11 +88,13 @@ mod tests {
         let mut add = |values: &[f32]| directions.add_unless_alike(values, 0.8).unwrap();
         assert_eq!(add(&[2.0, 0.0]), None);
         assert_eq!(add(&[0.0, 3.0]), None);
-        let (index, cosine) = add(&[0.6, 0.79])
-            .map(|(i, c)| (i, f64::from(c)))
-            .unwrap_or_default();
-        let expected = 0.79 / (0.36f64 + 0.79 * 0.79).sqrt();
-        assert!(index == 1 || cosine < expected, "{index} {cosine}");
+        // The cosines to the first two are 0.6 and 0.8: only one is near.
+        let found = add(&[6.0, 8.0]).map(|(index, cosine)| (index, (cosine * 1e6).round()));
+        assert_eq!(found, Some((1, 800_000.0)));
+        // Half way between them, and then between that and the first: of two that are near the
+        // first counts, though the other may be nearer.
+        assert_eq!(add(&[1.0, 1.0]), None);
+        assert_eq!(add(&[1.0, 0.5]).map(|(index, _)| index), Some(0));
         assert_eq!(add(&[5.0, 0.0]), Some((0, 1.0)));
         assert_eq!(add(&[-5.0, 0.0]), None);
     }

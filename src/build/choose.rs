@@ -25,6 +25,8 @@
 //! All bounds belong to what passes, but for the cosine of rule 7, which is a near-duplicate's from
 //! the threshold on.
 
+mod reason;
+
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -33,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alike::Directions;
 use super::rows::{MaskRow, SourceKind, SourceRow};
+pub use reason::{Reason, Rule};
 
 /// The thresholds of the rules. The defaults are those of X-Paste (arXiv 2212.03863).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,170 +161,6 @@ pub enum ChooseError {
 /// Whatever went wrong while material was loaded.
 pub type MaterialError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The rules at which an image can fall, in the order in which they are applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rule {
-    /// The same file as another image.
-    DuplicateFile,
-    /// It looks like another image.
-    LookAlike,
-    /// No mask.
-    NoMask,
-    /// Score below the category's bar.
-    BelowBar,
-    /// The mask covers too little.
-    TooSmall,
-    /// The mask covers too much.
-    TooLarge,
-    /// Not similar enough to real crops.
-    Dissimilar,
-    /// Its embedding is that of another image, or nearly.
-    NearDuplicate,
-    /// Others of the category are better, and there are enough of them.
-    OverCap,
-    /// Its picture or mask cannot be loaded, or they do not fit each other.
-    Unreadable,
-    /// Nothing of the mask is left when it is cleaned.
-    Empty,
-}
-
-impl Rule {
-    /// All of them, in the order in which they are applied.
-    pub const ALL: [Rule; 11] = [
-        Rule::DuplicateFile,
-        Rule::LookAlike,
-        Rule::NoMask,
-        Rule::BelowBar,
-        Rule::TooSmall,
-        Rule::TooLarge,
-        Rule::Dissimilar,
-        Rule::NearDuplicate,
-        Rule::OverCap,
-        Rule::Unreadable,
-        Rule::Empty,
-    ];
-
-    /// The rule in a word or two, as tables head a column with it.
-    pub fn words(self) -> &'static str {
-        match self {
-            Rule::DuplicateFile => "same file",
-            Rule::LookAlike => "look-alike",
-            Rule::NoMask => "no mask",
-            Rule::BelowBar => "below bar",
-            Rule::TooSmall => "too small",
-            Rule::TooLarge => "too large",
-            Rule::Dissimilar => "dissimilar",
-            Rule::NearDuplicate => "near-duplicate",
-            Rule::OverCap => "over cap",
-            Rule::Unreadable => "unreadable",
-            Rule::Empty => "empty",
-        }
-    }
-}
-
-/// Why an image fell: the rule, and by what.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "snake_case")]
-pub enum Reason {
-    /// [`Rule::DuplicateFile`]
-    DuplicateFile {
-        /// Key of the image that stays.
-        of: String,
-    },
-    /// [`Rule::LookAlike`]
-    LookAlike {
-        /// Key of the first image that stays and looks like it.
-        of: String,
-        /// In how many bits their hashes differ.
-        bits: u32,
-    },
-    /// [`Rule::NoMask`]
-    NoMask,
-    /// [`Rule::BelowBar`]
-    BelowBar {
-        /// Its score.
-        clip: f32,
-        /// The category's bar.
-        bar: f32,
-    },
-    /// [`Rule::TooSmall`]
-    TooSmall {
-        /// The part that is covered.
-        area: f32,
-    },
-    /// [`Rule::TooLarge`]
-    TooLarge {
-        /// The part that is covered.
-        area: f32,
-    },
-    /// [`Rule::Dissimilar`]
-    Dissimilar {
-        /// Its similarity, where one was computed.
-        similarity: Option<f32>,
-    },
-    /// [`Rule::NearDuplicate`]
-    NearDuplicate {
-        /// Key of the best image that stays and is so near.
-        of: String,
-        /// The cosine of their embeddings.
-        cosine: f32,
-    },
-    /// [`Rule::OverCap`]
-    OverCap {
-        /// Its place among the images that were left, from 1 on.
-        place: usize,
-    },
-    /// [`Rule::Unreadable`]
-    Unreadable {
-        /// What was found and what was expected.
-        problem: String,
-    },
-    /// [`Rule::Empty`]
-    Empty,
-}
-
-impl Reason {
-    /// The rule that was broken.
-    pub fn rule(&self) -> Rule {
-        match self {
-            Reason::DuplicateFile { .. } => Rule::DuplicateFile,
-            Reason::LookAlike { .. } => Rule::LookAlike,
-            Reason::NoMask => Rule::NoMask,
-            Reason::BelowBar { .. } => Rule::BelowBar,
-            Reason::TooSmall { .. } => Rule::TooSmall,
-            Reason::TooLarge { .. } => Rule::TooLarge,
-            Reason::Dissimilar { .. } => Rule::Dissimilar,
-            Reason::NearDuplicate { .. } => Rule::NearDuplicate,
-            Reason::OverCap { .. } => Rule::OverCap,
-            Reason::Unreadable { .. } => Rule::Unreadable,
-            Reason::Empty => Rule::Empty,
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.rule().words())?;
-        match self {
-            Reason::DuplicateFile { of } => write!(formatter, " as {of}"),
-            Reason::LookAlike { of, bits } => write!(formatter, " of {of}, {bits} bits"),
-            Reason::BelowBar { clip, bar } => write!(formatter, ": {clip:.2} < {bar:.2}"),
-            Reason::TooSmall { area } | Reason::TooLarge { area } => {
-                write!(formatter, ": {:.1}%", 100.0 * area)
-            }
-            Reason::Dissimilar { similarity } => match similarity {
-                Some(similarity) => write!(formatter, ": {similarity:.3}"),
-                None => write!(formatter, ": not computed"),
-            },
-            Reason::NearDuplicate { of, cosine } => write!(formatter, " of {of}, {cosine:.3}"),
-            Reason::OverCap { place } => write!(formatter, ": place {place}"),
-            Reason::Unreadable { problem } => write!(formatter, ": {problem}"),
-            Reason::NoMask | Reason::Empty => Ok(()),
-        }
-    }
-}
-
 /// What becomes of an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
@@ -369,6 +208,7 @@ pub fn choose(
         images.sort_by(|&a, &b| sources[a].key.cmp(&sources[b].key));
         let images = table.drop_copies(images);
         let images = table.drop_by_mask(images);
+        let images = table.by_score(images);
         let images = table.drop_near_duplicates(images, embedding)?;
         table.drop_over_cap(images);
     }
@@ -492,51 +332,52 @@ impl Table<'_> {
         })
     }
 
-    /// Rule 7. The images that are left come in the order of their scores.
+    /// The images in the order of their scores, of equal ones in that of their keys.
+    fn by_score(&self, mut images: Vec<usize>) -> Vec<usize> {
+        images.sort_by(|&a, &b| {
+            let masks = self.best_mask(b).zip(self.best_mask(a));
+            let by_score = masks.map_or(Ordering::Equal, |(b, a)| by_score(b, a));
+            let [a, b] = [a, b].map(|image| &self.sources[image].key);
+            by_score.then_with(|| a.cmp(b))
+        });
+        images
+    }
+
+    fn best_mask(&self, image: usize) -> Option<&MaskRow> {
+        self.best_masks[image].map(|mask| &self.masks[mask])
+    }
+
+    /// Rule 7, for images in the order of their scores.
     fn drop_near_duplicates(
         &mut self,
-        mut images: Vec<usize>,
+        images: Vec<usize>,
         embedding: &dyn Fn(&MaskRow) -> Result<Vec<f32>, MaterialError>,
     ) -> Result<Vec<usize>, ChooseError> {
-        let (sources, masks, options) = (self.sources, self.masks, self.options);
-        let best_masks = self.best_masks.clone();
-        let mask = |image: usize| best_masks[image].map(|mask| &masks[mask]);
-        images.sort_by(|&a, &b| {
-            let by_key = sources[a].key.cmp(&sources[b].key);
-            let by_score = mask(b)
-                .zip(mask(a))
-                .map_or(Ordering::Equal, |(b, a)| by_score(b, a));
-            by_score.then(by_key)
-        });
-        let Some(least) = options.near_duplicate else {
+        let Some(least) = self.options.near_duplicate else {
             return Ok(images);
         };
         let mut directions = Directions::default();
         let mut kept: Vec<usize> = Vec::new();
-        let mut failure = None;
-        let images = self.retain(images, |image| {
-            let mask = mask(image).filter(|_| failure.is_none())?;
+        for image in images {
+            let Some(mask) = self.best_mask(image) else {
+                continue;
+            };
             let read = embedding(mask).map_err(|error| error.to_string());
-            match read.and_then(|embedding| directions.add_unless_alike(&embedding, least)) {
-                Ok(None) => {
-                    kept.push(image);
-                    None
-                }
-                Ok(Some((other, cosine))) => Some(Reason::NearDuplicate {
-                    of: sources[kept[other]].key.clone(),
-                    cosine,
-                }),
-                Err(problem) => {
-                    failure = Some(ChooseError::Embedding {
-                        key: mask.key.clone(),
-                        segmenter: mask.segmenter.clone(),
-                        problem,
-                    });
-                    None
+            let alike = read.and_then(|values| directions.add_unless_alike(&values, least));
+            let alike = alike.map_err(|problem| ChooseError::Embedding {
+                key: mask.key.clone(),
+                segmenter: mask.segmenter.clone(),
+                problem,
+            })?;
+            match alike {
+                None => kept.push(image),
+                Some((other, cosine)) => {
+                    let of = self.sources[kept[other]].key.clone();
+                    self.choices[image].dropped = Some(Reason::NearDuplicate { of, cosine });
                 }
             }
-        });
-        failure.map_or(Ok(images), Err)
+        }
+        Ok(kept)
     }
 
     /// Rule 8, for images in the order of their scores.

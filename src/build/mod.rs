@@ -12,7 +12,7 @@
 //! 4. [`filter`] gathers all that; [`choose`] says which masks become cutouts, [`shape`] cleans them,
 //!    [`store`] writes the bank, [`report`] what became of every image.
 //!
-//! [`models`] hold the networks, [`weights`] finds and opens what they are made of, [`device`] says
+//! [`guide`] goes the way with commands. [`models`] hold the networks, [`weights`] finds and opens what they are made of, [`device`] says
 //! where they run.
 
 mod alike;
@@ -20,12 +20,16 @@ pub mod batches;
 pub mod choose;
 pub mod collect;
 pub mod device;
+pub mod embeddings;
 mod error;
 pub mod filter;
 pub mod generate;
+pub mod guide;
 pub mod images;
 pub mod imaging;
 pub mod models;
+pub mod nn;
+pub mod npy;
 pub mod picture;
 pub mod prompts;
 pub mod references;

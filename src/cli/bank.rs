@@ -145,45 +145,50 @@ pub(super) struct Merge {
 
 impl Merge {
     fn run(self) -> Result<()> {
-        let mut total = 0;
-        for bank in &self.banks {
-            total += Manifest::read(bank, Kind::Cutouts)?.bytes();
-        }
-        pack_folder(&self.out, self.force)?;
-        catch_interrupts()?;
-        let bar = byte_bar(total, "merging");
-        let progress = |done| {
-            bar.set_position(done);
-            goes_on()
-        };
-        let report = crate::bank::merge(&self.banks, &self.out, &progress);
-        bar.finish_and_clear();
-        let report = report.map_err(|error| match error {
-            MergeError::Bank(error) => stopped(error),
-            error => error.into(),
-        })?;
-        for renumbered in &report.renumbered {
-            say(format_args!(
-                "category {:?} of {} was {}, is {} now",
-                renumbered.name,
-                renumbered.bank.display(),
-                renumbered.from,
-                renumbered.to
-            ))?;
-        }
-        for key in &report.dropped_keys {
-            say(format_args!("manifest key {key:?} differs and was dropped"))?;
-        }
-        say(format_args!(
-            "{} cutouts of {} categories, {}: {} shards linked, {} copied, {} rewritten",
-            report.rows,
-            report.categories,
-            bytes(report.bytes),
-            report.linked,
-            report.copied,
-            report.rewritten
-        ))
+        merge(&self.banks, &self.out, self.force)
     }
+}
+
+/// Puts banks under one manifest and says what was done.
+pub(super) fn merge(banks: &[PathBuf], out: &Path, force: bool) -> Result<()> {
+    let mut total = 0;
+    for bank in banks {
+        total += Manifest::read(bank, Kind::Cutouts)?.bytes();
+    }
+    pack_folder(out, force)?;
+    catch_interrupts()?;
+    let bar = byte_bar(total, "merging");
+    let progress = |done| {
+        bar.set_position(done);
+        goes_on()
+    };
+    let report = crate::bank::merge(banks, out, &progress);
+    bar.finish_and_clear();
+    let report = report.map_err(|error| match error {
+        MergeError::Bank(error) => stopped(error),
+        error => error.into(),
+    })?;
+    for renumbered in &report.renumbered {
+        say(format_args!(
+            "category {:?} of {} was {}, is {} now",
+            renumbered.name,
+            renumbered.bank.display(),
+            renumbered.from,
+            renumbered.to
+        ))?;
+    }
+    for key in &report.dropped_keys {
+        say(format_args!("manifest key {key:?} differs and was dropped"))?;
+    }
+    say(format_args!(
+        "{} cutouts of {} categories, {}: {} shards linked, {} copied, {} rewritten",
+        report.rows,
+        report.categories,
+        bytes(report.bytes),
+        report.linked,
+        report.copied,
+        report.rewritten
+    ))
 }
 
 /// Copy the cutouts that pass into a new bank.

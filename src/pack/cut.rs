@@ -2,14 +2,14 @@
 
 use multiversion::multiversion;
 
-use crate::bank::{CUTOUT_CHANNELS, Cutout, SCENE_CHANNELS, mip};
+use crate::bank::{CUTOUT_CHANNELS, Cutout, Provenance, SCENE_CHANNELS, mip};
 use crate::geometry::Size;
 
 use crate::annotations::rle::Rle;
 
 /// A cutout with its own pixels, on its way to a shard.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct CutoutRow {
+pub(crate) struct CutoutRow {
     pub size: Size,
     pub chain: Vec<u8>,
     pub category: i64,
@@ -20,6 +20,8 @@ pub(super) struct CutoutRow {
     pub annotation: i64,
     pub origin: [i32; 2],
     pub source_size: [u16; 2],
+    /// Where it is from, in a bank made with models: then every row has this.
+    pub provenance: Option<Box<Provenance>>,
 }
 
 impl CutoutRow {
@@ -115,6 +117,7 @@ pub(super) fn cut(
         annotation: identity.annotation,
         origin: [x0 as i32, y0 as i32],
         source_size: [size.width() as u16, size.height() as u16],
+        provenance: None,
     })
 }
 

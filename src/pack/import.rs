@@ -215,8 +215,11 @@ impl Sources for Pictures<'_> {
     fn prepare(&self, index: usize) -> Prepared {
         let picture = &self.pictures[index];
         let mut prepared = Prepared::default();
-        let cutout = decode::transparent(&picture.path, self.options.max_pixels)
-            .and_then(|image| cut_picture(&image, picture, self.options.margin));
+        let cutout =
+            decode::transparent(&picture.path, self.options.max_pixels).and_then(|image| {
+                let name = picture.path.display().to_string();
+                cut_picture(&image, &name, picture.category, self.options.margin)
+            });
         match cutout {
             Ok(cutout) => prepared.cutouts.push(cutout),
             Err(problem) => prepared.problems.push(problem),
@@ -230,9 +233,14 @@ impl Sources for Pictures<'_> {
 }
 
 /// Crops a picture to its texels that are not wholly transparent, with a transparent margin.
-fn cut_picture(image: &RgbaImage, picture: &Picture, margin: u32) -> Result<CutoutRow, Problem> {
+pub(crate) fn cut_picture(
+    image: &RgbaImage,
+    name: &str,
+    category: i64,
+    margin: u32,
+) -> Result<CutoutRow, Problem> {
     let nothing = |what: &str| {
-        let text = format!("{}: {what}", picture.path.display());
+        let text = format!("{name}: {what}");
         Problem::new(ProblemKind::NothingOpaque, text)
     };
     let [x, y, width, height] =
@@ -253,7 +261,7 @@ fn cut_picture(image: &RgbaImage, picture: &Picture, margin: u32) -> Result<Cuto
     Ok(CutoutRow {
         size,
         chain,
-        category: picture.category,
+        category,
         area: area as u32,
         bounding_box: bounding_box.map(|side| side as u16),
         score: f32::NAN,
@@ -261,6 +269,7 @@ fn cut_picture(image: &RgbaImage, picture: &Picture, margin: u32) -> Result<Cuto
         annotation: -1,
         origin: [x as i32 - margin as i32, y as i32 - margin as i32],
         source_size: [image.width() as u16, image.height() as u16],
+        provenance: None,
     })
 }
 
@@ -347,19 +356,14 @@ mod tests {
         let mut image = RgbaImage::new(9, 7);
         image.put_pixel(4, 3, Rgba([200, 100, 50, 255]));
         image.put_pixel(5, 3, Rgba([200, 100, 50, 90]));
-        let picture = Picture {
-            path: "x.png".into(),
-            category: 2,
-            pixels: 63,
-        };
-        let row = cut_picture(&image, &picture, 3).unwrap();
+        let row = cut_picture(&image, "x.png", 2, 3).unwrap();
         assert_eq!((row.size.width(), row.size.height()), (8, 7));
         assert_eq!((row.area, row.bounding_box), (1, [3, 3, 1, 1]));
         assert_eq!(row.origin, [1, 0]);
         let texels = row.chain.as_chunks::<4>().0;
         assert!(texels.iter().all(|texel| texel[..3] == [200, 100, 50]));
         let black = RgbaImage::new(3, 3);
-        let problem = cut_picture(&black, &picture, 3).unwrap_err();
+        let problem = cut_picture(&black, "x.png", 2, 3).unwrap_err();
         assert_eq!(problem.kind, ProblemKind::NothingOpaque);
     }
 }

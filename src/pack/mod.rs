@@ -5,12 +5,12 @@
 //! keep what is wrong with single entries in a report, and go on after the last finished shard
 //! when they are called again.
 
-mod cut;
+pub(crate) mod cut;
 pub(crate) mod decode;
 mod error;
-mod import;
+pub(crate) mod import;
 mod journal;
-mod run;
+pub(crate) mod run;
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The part that packing and importing share: sources prepared in parallel, written in order,
+//! The part that packing, importing and storing share: sources prepared in parallel, written in order,
 //! shard after shard.
 
 use std::fs::File;
@@ -17,7 +17,7 @@ use crate::bank::manifest::PACK_SETTINGS_KEY;
 use crate::bank::write::{
     CutoutShardWriter, InstanceRow, SceneRow, SceneShardWriter, remove_temporaries, shard_file_name,
 };
-use crate::bank::{BankError, Category, Kind, Manifest, ScenePixels, ShardEntry};
+use crate::bank::{BankError, Category, Kind, Manifest, Provenance, ScenePixels, ShardEntry};
 use crate::geometry::Size;
 use crate::resume::Settings;
 use crate::{ordered, panic_message};
@@ -25,8 +25,8 @@ use crate::{ordered, panic_message};
 /// Bytes of decoded pictures and cutouts under way at once.
 const MEMORY_BUDGET: usize = 512 << 20;
 
-/// Where the work comes from: photographs of a data set, or transparent pictures.
-pub(super) trait Sources: Sync {
+/// Where the work comes from: photographs of a data set, transparent pictures, or chosen masks.
+pub(crate) trait Sources: Sync {
     /// How many there are.
     fn count(&self) -> usize;
     /// Bytes that preparing source `index` is expected to take.
@@ -39,7 +39,7 @@ pub(super) trait Sources: Sync {
 
 /// One source, ready to be written.
 #[derive(Default)]
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     pub scene: Option<PreparedScene>,
     pub cutouts: Vec<CutoutRow>,
     /// How many more cutouts [`Sources::cut_later`] gives.
@@ -51,7 +51,7 @@ pub(super) struct Prepared {
 }
 
 /// A scene, ready to be written.
-pub(super) struct PreparedScene {
+pub(crate) struct PreparedScene {
     pub size: Size,
     pub image: i64,
     /// The RGB mip chain, or only its level 0 where `jpeg` is written instead.
@@ -64,7 +64,7 @@ pub(super) struct PreparedScene {
 }
 
 /// Where it goes and how.
-pub(super) struct Output<'a> {
+pub(crate) struct Output<'a> {
     pub scenes: Option<&'a Path>,
     pub bank: Option<&'a Path>,
     pub categories: &'a [Category],
@@ -80,7 +80,7 @@ pub(super) struct Output<'a> {
 }
 
 /// Prepares and writes all sources, or those that an interrupted run left.
-pub(super) fn run(
+pub(crate) fn run(
     sources: &dyn Sources,
     output: &Output<'_>,
     first_problems: &Problems,
@@ -338,13 +338,21 @@ impl<'a> Writer<'a> {
 
     fn write_cutout(&mut self, folder: &Path, cutout: &CutoutRow) -> Result<(), BankError> {
         let number = self.bank_shards;
+        let provenance = cutout.provenance.as_ref();
+        let further = provenance.map_or(Vec::new(), |_| Provenance::columns());
         let writer = match &mut self.bank {
             Some(writer) => writer,
-            empty => empty.insert(CutoutShardWriter::create(
+            empty => empty.insert(CutoutShardWriter::with_further(
                 &folder.join(shard_file_name(number)),
+                &further,
             )?),
         };
-        writer.push(&cutout.as_cutout())?;
+        let cells = cutout
+            .provenance
+            .as_ref()
+            .map(|provenance| provenance.cells());
+        let cells: Vec<&[u8]> = cells.iter().flatten().map(Vec::as_slice).collect();
+        writer.push_with(&cutout.as_cutout(), &cells)?;
         self.state.counts.cutouts += 1;
         Ok(())
     }

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::cutouts::{Cutout, CutoutBank};
+use super::cutouts::{Cutout, CutoutBank, CutoutShard};
 use super::error::BankError;
+use super::further::FurtherColumns;
 use super::manifest::{Manifest, PACK_SETTINGS_KEY, ShardEntry};
 use super::write::{CutoutShardWriter, shard_file_name};
 
@@ -95,13 +96,14 @@ impl Filter {
 /// Copies the cutouts of `bank` that pass `filter`, in order, into a new bank in the folder
 /// `output`, which is there and empty. A shard ends before it would hold more than `shard_bytes` of
 /// pixels. The manifest comes last and keeps all categories, statistics and other keys but the
-/// settings of the packing.
+/// settings of the packing. Columns beyond the specification's go along: those that have a value or
+/// a shape of values for each row, and lists such as texts.
 ///
 /// `progress` is told how many cutouts were looked at and answers whether to go on.
 ///
 /// # Errors
-/// [`BankError`] if a shard cannot be read or written or has columns beyond the specification's,
-/// which copying would lose; [`BankError::Stopped`] if `progress` said so. The shards written so far
+/// [`BankError`] if a shard cannot be read or written or has columns of another form, which copying
+/// would lose; [`BankError::Stopped`] if `progress` said so. The shards written so far
 /// are then removed.
 pub fn filter(
     bank: &CutoutBank,
@@ -110,16 +112,19 @@ pub fn filter(
     shard_bytes: u64,
     progress: &dyn Fn(u64) -> bool,
 ) -> Result<FilterReport, BankError> {
-    for shard in bank.shards() {
-        shard.check_no_extra_columns()?;
-    }
+    // All shards before anything is written.
+    let further = bank
+        .shards()
+        .iter()
+        .map(CutoutShard::further_columns)
+        .collect::<Result<Vec<_>, _>>()?;
     let mut copy = Copy {
         output,
         shard_bytes,
         writer: None,
         entries: Vec::new(),
     };
-    let written = copy_rows(bank, filter, &mut copy, progress).and_then(|mut report| {
+    let written = copy_rows(bank, &further, filter, &mut copy, progress).and_then(|mut report| {
         report.shards = copy.entries.len() as u64;
         report.bytes = copy.entries.iter().map(|entry| entry.bytes).sum();
         write_manifest(bank.manifest(), output, copy.entries.clone())?;
@@ -133,18 +138,19 @@ pub fn filter(
 
 fn copy_rows(
     bank: &CutoutBank,
+    further: &[FurtherColumns<'_>],
     filter: &Filter,
     copy: &mut Copy<'_>,
     progress: &dyn Fn(u64) -> bool,
 ) -> Result<FilterReport, BankError> {
     let mut report = FilterReport::default();
     let mut seen = 0;
-    for shard in bank.shards() {
+    for (shard, further) in bank.shards().iter().zip(further) {
         for row in 0..shard.shard.rows() {
             let cutout = shard.get_unchanged(row)?;
             match filter.broken(&cutout) {
                 None => {
-                    copy.push(&cutout)?;
+                    copy.push(&cutout, further, row)?;
                     report.kept += 1;
                 }
                 Some(Rule::Category) => report.dropped_by_category += 1,
@@ -183,9 +189,18 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    fn push(&mut self, cutout: &Cutout<'_>) -> Result<(), BankError> {
+    /// Appends a row of a shard. What shards have beside the specification's columns may differ, so
+    /// where it does, a new shard begins.
+    fn push(
+        &mut self,
+        cutout: &Cutout<'_>,
+        further: &FurtherColumns<'_>,
+        row: usize,
+    ) -> Result<(), BankError> {
         let added = cutout.chain.len() as u64;
-        let full = |writer: &CutoutShardWriter| writer.bytes() + added > self.shard_bytes;
+        let full = |writer: &CutoutShardWriter| {
+            writer.bytes() + added > self.shard_bytes || !writer.has_further(further.columns())
+        };
         if self.writer.as_ref().is_some_and(full) {
             self.finish_shard()?;
         }
@@ -193,10 +208,10 @@ impl Copy<'_> {
             Some(writer) => writer,
             empty => {
                 let path = self.output.join(shard_file_name(self.entries.len()));
-                empty.insert(CutoutShardWriter::create(&path)?)
+                empty.insert(CutoutShardWriter::with_further(&path, further.columns())?)
             }
         };
-        writer.push(cutout)
+        writer.push_with(cutout, &further.cells(row)?)
     }
 
     fn finish_shard(&mut self) -> Result<(), BankError> {

@@ -1,8 +1,10 @@
 use std::cell::Cell;
 use std::fs;
 
+use safetensors::Dtype;
+
 use super::*;
-use crate::bank::test_banks::{Row, add_column, category, row, write_bank};
+use crate::bank::test_banks::{Row, add_tensor, add_texts, category, row, write_bank};
 use crate::bank::{Kind, SizeStatistics, mip, verify};
 use crate::geometry::Size;
 
@@ -101,7 +103,7 @@ fn shards_end_at_their_size_and_the_manifest_is_kept() {
 }
 
 #[test]
-fn stopping_and_unknown_columns_leave_nothing_behind() {
+fn stopping_and_columns_of_unknown_form_leave_nothing_behind() {
     let [source, output] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let files = || fs::read_dir(output.path()).unwrap().count();
     let opened = bank(source.path());
@@ -114,7 +116,9 @@ fn stopping_and_unknown_columns_leave_nothing_behind() {
     assert!(matches!(stopped, Err(BankError::Stopped)));
     assert_eq!((calls.get(), files()), (3, 0));
     drop(opened);
-    add_column(source.path(), "embedding", Kind::Cutouts);
+    // Neither a value a row nor a list.
+    let column = (Dtype::U8, &[3][..]);
+    add_tensor(source.path(), "embedding", column, &[0; 3], Kind::Cutouts);
     let bank = CutoutBank::open(source.path()).unwrap();
     let error = filter(&bank, output.path(), &Filter::default(), 1, &|_| true).unwrap_err();
     assert!(error.to_string().contains("00000.safetensors"), "{error}");
@@ -123,4 +127,45 @@ fn stopping_and_unknown_columns_leave_nothing_behind() {
         "{error}"
     );
     assert_eq!(files(), 0);
+}
+
+#[test]
+fn further_columns_go_along_and_shards_with_others_stay_apart() {
+    let [source, output] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    bank(source.path());
+    let embedding: Vec<u8> = (0..16).collect();
+    let column = (Dtype::F16, &[2, 2, 2][..]);
+    add_tensor(
+        source.path(),
+        "embedding",
+        column,
+        &embedding,
+        Kind::Cutouts,
+    );
+    add_texts(source.path(), "note", &["two words", ""]);
+    let opened = CutoutBank::open(source.path()).unwrap();
+    let report = filter(&opened, output.path(), &Filter::default(), 1 << 30, &|_| {
+        true
+    })
+    .unwrap();
+    assert_eq!((report.kept, report.shards), (4, 2));
+    let filtered = CutoutBank::open(output.path()).unwrap();
+    let [first, second] = [0, 1].map(|shard| filtered.shards()[shard].further_columns().unwrap());
+    let names: Vec<&str> = first.columns().iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["embedding", "note"]);
+    assert_eq!(first.cells(0).unwrap(), [&embedding[..8], b"two words"]);
+    assert_eq!(first.cells(1).unwrap(), [&embedding[8..], b""]);
+    assert!(second.columns().is_empty());
+    assert!(verify(output.path(), None, &|_| true).unwrap().is_sound());
+    // Only the second row of the first shard.
+    let output = tempfile::tempdir().unwrap();
+    let only = Filter {
+        categories: Some(vec![2]),
+        ..Filter::default()
+    };
+    filter(&opened, output.path(), &only, 1, &|_| true).unwrap();
+    let filtered = CutoutBank::open(output.path()).unwrap();
+    let further = filtered.shards()[0].further_columns().unwrap();
+    assert_eq!(further.columns(), first.columns());
+    assert_eq!(further.cells(0).unwrap(), [&embedding[8..], b""]);
 }

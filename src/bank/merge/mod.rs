@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::cutouts::{Cutout, CutoutBank, CutoutShard};
 use super::error::BankError;
 use super::filter::remove_shards;
+use super::further::FurtherColumns;
 use super::manifest::{Kind, Manifest, ShardEntry};
 use super::write::{CutoutShardWriter, shard_file_name, sync_directory, temporary_path};
 use categories::{Union, common_keys, pool_statistics};
@@ -154,8 +155,16 @@ fn merged_manifest(banks: &[CutoutBank], union: Union, report: &mut MergeReport)
 struct Part<'a> {
     shard: &'a CutoutShard,
     entry: &'a ShardEntry,
-    /// The new ids, where any row needs one.
-    new_ids: Option<HashMap<i64, i64>>,
+    /// What is needed where any row has to have a new id.
+    rewrite: Option<Rewrite<'a>>,
+}
+
+/// How a shard is written again.
+struct Rewrite<'a> {
+    /// The new ids.
+    ids: HashMap<i64, i64>,
+    /// What goes along unchanged.
+    further: FurtherColumns<'a>,
 }
 
 impl<'a> Part<'a> {
@@ -175,13 +184,15 @@ impl<'a> Part<'a> {
             };
             changes |= id != category;
         }
-        if changes {
-            shard.check_no_extra_columns()?;
-        }
+        let rewrite = || {
+            let further = shard.further_columns()?;
+            let ids = ids.clone();
+            Ok::<_, BankError>(Rewrite { ids, further })
+        };
         Ok(Part {
             shard,
             entry,
-            new_ids: changes.then(|| ids.clone()),
+            rewrite: changes.then(rewrite).transpose()?,
         })
     }
 }
@@ -212,9 +223,9 @@ impl Merger<'_> {
     fn write_shard(&mut self, part: &Part<'_>) -> Result<ShardEntry, BankError> {
         let file = shard_file_name(self.entries.len());
         let target = self.output.join(&file);
-        if let Some(ids) = &part.new_ids {
+        if let Some(how) = &part.rewrite {
             self.report.rewritten += 1;
-            return rewrite(part.shard, ids, &target, &self.progress);
+            return rewrite(part.shard, how, &target, &self.progress);
         }
         let source = part.shard.shard.file().path();
         if link(source, &target).is_ok() {
@@ -269,18 +280,17 @@ fn copy_contents(source: &Path, target: &Path, progress: &Progress<'_>) -> Resul
 /// Writes a shard again, row by row, with other category ids.
 fn rewrite(
     shard: &CutoutShard,
-    ids: &HashMap<i64, i64>,
+    how: &Rewrite<'_>,
     target: &Path,
     progress: &Progress<'_>,
 ) -> Result<ShardEntry, BankError> {
-    let mut writer = CutoutShardWriter::create(target)?;
+    let mut writer = CutoutShardWriter::with_further(target, how.further.columns())?;
     for row in 0..shard.shard.rows() {
         let cutout = shard.get_unchanged(row)?;
-        let category = ids
-            .get(&cutout.category)
-            .copied()
-            .unwrap_or(cutout.category);
-        writer.push(&Cutout { category, ..cutout })?;
+        let id = how.ids.get(&cutout.category).copied();
+        let category = id.unwrap_or(cutout.category);
+        let cells = how.further.cells(row)?;
+        writer.push_with(&Cutout { category, ..cutout }, &cells)?;
         progress.add(cutout.chain.len() as u64)?;
     }
     writer.finish()

@@ -1,8 +1,9 @@
+use safetensors::Dtype;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::bank::test_banks::{Row, add_column, category, row, write_bank};
+use crate::bank::test_banks::{Row, add_tensor, add_texts, category, row, write_bank};
 use crate::bank::{Category, SizeStatistics, verify};
 
 fn folders<const N: usize>() -> [TempDir; N] {
@@ -142,13 +143,35 @@ fn rows_of_unknown_categories_and_columns_that_would_be_lost_are_refused() {
     );
     bank(&a, &[(1, "cat")], &[vec![row(4, 1, 1)]]);
     bank(&b, &[(2, "cat")], &[vec![row(4, 2, 1)]]);
-    add_column(b.path(), "embedding", Kind::Cutouts);
+    // Neither a value a row nor a list.
+    let column = (Dtype::U8, &[5][..]);
+    add_tensor(b.path(), "embedding", column, &[0; 5], Kind::Cutouts);
     let error = merge_all(&[&a, &b], &output).unwrap_err().to_string();
     assert!(error.ends_with("would be lost: embedding"), "{error}");
     assert_eq!(files(&output), 0);
     // Linked, the column stays.
     let report = merge_all(&[&b, &b], &output).unwrap();
     assert_eq!((report.linked, report.rows), (2, 2));
+}
+
+#[test]
+fn further_columns_stay_where_ids_change() {
+    let [a, b, output] = folders();
+    bank(&a, &[(1, "cat")], &[vec![row(4, 1, 1)]]);
+    bank(&b, &[(2, "cat")], &[vec![row(4, 2, 1), row(5, 2, 1)]]);
+    let column = (Dtype::I16, &[2][..]);
+    add_tensor(b.path(), "votes", column, &[1, 0, 2, 0], Kind::Cutouts);
+    add_texts(b.path(), "prompt", &["a cat", "zwei Kätzchen"]);
+    let report = merge_all(&[&a, &b], &output).unwrap();
+    assert_eq!((report.rewritten, report.rows), (1, 3));
+    let merged = CutoutBank::open(output.path()).unwrap();
+    assert_eq!(merged.category_ids().collect::<Vec<_>>(), [1, 1, 1]);
+    let further = merged.shards()[1].further_columns().unwrap();
+    assert_eq!(further.cells(0).unwrap(), [&b"a cat"[..], &[1, 0]]);
+    assert_eq!(
+        further.cells(1).unwrap(),
+        ["zwei Kätzchen".as_bytes(), &[2, 0]]
+    );
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::report::{Problem, ProblemList};
+use super::report::{Problem, ProblemList, problem_of};
+use crate::bank::BankError;
 use crate::bank::cutouts::{CUTOUT_CHANNELS, Cutout};
 use crate::bank::mip;
 use crate::bank::scenes::{SCENE_CHANNELS, Scene, SceneInstance, ScenePixels};
@@ -47,6 +48,17 @@ impl<'a> RowProblems<'a> {
             warning: true,
             ..problem
         });
+    }
+
+    /// What reading where a cutout is from said. Nothing that composes needs it, so it is a warning.
+    pub fn provenance(&mut self, error: Option<BankError>) {
+        if let Some(error) = error {
+            self.problems.add(Problem {
+                row: Some(self.row as u64),
+                warning: true,
+                ..problem_of(error, self.shard)
+            });
+        }
     }
 
     fn changed(&mut self) {

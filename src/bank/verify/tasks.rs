@@ -297,7 +297,10 @@ impl<'a> Run<'a> {
             }
             let mut found = RowProblems::new(&shard.path, row, self.categories, &mut problems);
             match opened {
-                OpenedShard::Cutouts(cutouts) => check_cutout(cutouts.get(row), &mut found),
+                OpenedShard::Cutouts(cutouts) => {
+                    check_cutout(cutouts.get(row), &mut found);
+                    found.provenance(cutouts.provenance(row).err());
+                }
                 OpenedShard::Scenes(scenes) => check_scene(scenes.get(row), &mut found),
             }
         }

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
+use super::further::FurtherRows;
 use super::{Rows, ShardFile, sides};
 use crate::bank::Cutout;
 use crate::bank::error::BankError;
+use crate::bank::further::FurtherColumn;
 use crate::bank::manifest::ShardEntry;
 
 /// Writes one shard of a bank.
@@ -25,10 +27,20 @@ pub(crate) struct CutoutShardWriter {
     annotation: Rows,
     origin: Rows,
     source_size: Rows,
+    further: FurtherRows,
 }
 
 impl CutoutShardWriter {
+    #[cfg(test)]
     pub fn create(path: &Path) -> Result<CutoutShardWriter, BankError> {
+        CutoutShardWriter::with_further(path, &[])
+    }
+
+    /// A shard with these columns beside those of the specification.
+    pub fn with_further(
+        path: &Path,
+        columns: &[FurtherColumn],
+    ) -> Result<CutoutShardWriter, BankError> {
         Ok(CutoutShardWriter {
             file: ShardFile::create(path)?,
             rows: 0,
@@ -42,11 +54,26 @@ impl CutoutShardWriter {
             annotation: Rows::default(),
             origin: Rows::default(),
             source_size: Rows::default(),
+            further: FurtherRows::new(columns),
         })
     }
 
-    /// Appends a row; its `chain` must be the whole mip chain of its `size`.
+    #[cfg(test)]
     pub fn push(&mut self, cutout: &Cutout<'_>) -> Result<(), BankError> {
+        self.push_with(cutout, &[])
+    }
+
+    /// Whether these are its further columns, in this order.
+    pub fn has_further(&self, columns: &[FurtherColumn]) -> bool {
+        self.further.are(columns)
+    }
+
+    /// Appends a row; its `chain` must be the whole mip chain of its `size`, and there must be a cell
+    /// for each of the further columns.
+    pub fn push_with(&mut self, cutout: &Cutout<'_>, cells: &[&[u8]]) -> Result<(), BankError> {
+        let checked = self.further.check(cells);
+        checked.map_err(|error| BankError::write(&self.file.path, error))?;
+        self.further.push(cells);
         let offset = self.file.append_pixels(cutout.chain)?;
         self.size.u16s(&sides(cutout.size));
         self.offset.u64s(&[offset]);
@@ -73,7 +100,7 @@ impl CutoutShardWriter {
     }
 
     pub fn finish(self) -> Result<ShardEntry, BankError> {
-        let tensors = vec![
+        let mut tensors = vec![
             self.size.tensor("size", Dtype::U16, 2),
             self.offset.tensor("offset", Dtype::U64, 1),
             self.category.tensor("category", Dtype::I64, 1),
@@ -85,6 +112,7 @@ impl CutoutShardWriter {
             self.origin.tensor("origin", Dtype::I32, 2),
             self.source_size.tensor("source_size", Dtype::U16, 2),
         ];
+        tensors.extend(self.further.tensors(self.rows));
         self.file.finish(tensors, self.rows)
     }
 }

@@ -6,6 +6,7 @@ use candle_core::{Result, Tensor, bail};
 use image::{GrayImage, Rgb, RgbImage};
 
 use super::device::Compute;
+pub use super::nn::maps::upsample_bilinear;
 pub use resize::{Filter, resize, resize_gray};
 
 /// Mean of the channels of ImageNet's images, in parts of 255.
@@ -72,26 +73,6 @@ pub fn min_max(maps: &Tensor) -> Result<Tensor> {
         .broadcast_sub(&least)?
         .broadcast_div(&(range + is_flat)?)?;
     stretched.reshape(maps.shape())
-}
-
-/// Maps [images, channels, height, width] in another size, as PyTorch's
-/// `interpolate(mode="bilinear")` does it: not antialiased.
-///
-/// # Errors
-/// What candle says, also of tensors that have not four dimensions.
-pub fn upsample_bilinear(
-    maps: &Tensor,
-    height: usize,
-    width: usize,
-    align_corners: bool,
-) -> Result<Tensor> {
-    let (_, _, from_height, from_width) = maps.dims4()?;
-    // candle ignores the strides of a tensor that has that size already.
-    if (from_height, from_width) == (height, width) {
-        return Ok(maps.clone());
-    }
-    maps.contiguous()?
-        .upsample_bilinear2d(height, width, align_corners)
 }
 
 #[cfg(test)]

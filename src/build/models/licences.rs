@@ -115,10 +115,10 @@ pub const OFFERED: &[Offered] = &[
     },
 ];
 
-/// The model of that name. Names with a mode after a colon, such as `sam-vit-b:centre`, and the
-/// like are looked up by what comes before it.
+/// The model of that name. Segment Anything's other way of asking, as in `sam-vit-b-centre`, is the
+/// same model.
 pub fn find(name: &str) -> Option<&'static Offered> {
-    let name = name.split_once(':').map_or(name, |(name, _)| name);
+    let name = name.strip_suffix("-centre").unwrap_or(name);
     OFFERED.iter().find(|offered| offered.name == name)
 }
 
@@ -160,7 +160,7 @@ mod tests {
             assert!(!offered.files.is_empty());
             assert_eq!(find(offered.name), Some(offered));
         }
-        assert_eq!(find("sam-vit-b:centre").unwrap().name, "sam-vit-b");
+        assert_eq!(find("sam-vit-b-centre").unwrap().name, "sam-vit-b");
         assert_eq!(find("rmbg"), None);
     }
 }

@@ -1,21 +1,28 @@
 //! The networks of the pipelines, each loading the files that its authors published.
 
+pub mod alpha;
 pub mod clip;
+pub mod clipseg;
 pub mod diffusion;
+pub mod dinov2;
 #[cfg(test)]
-mod goldens;
+pub(crate) mod goldens;
+pub mod licences;
+pub mod mobileclip;
 #[cfg(test)]
-mod names;
+pub(crate) mod names;
 mod positions;
 pub mod preprocess;
+pub mod registry;
+pub mod sam;
+pub mod u2net;
+pub mod siglip;
 
 use candle_core::Tensor;
 use image::{GrayImage, RgbImage};
 
 use super::picture::Picture;
 use super::weights::WeightsError;
-
-pub mod licences;
 
 /// What went wrong with a model.
 #[derive(Debug, thiserror::Error)]

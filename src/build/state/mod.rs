@@ -158,7 +158,10 @@ impl FromStr for Shard {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod shard_tests {
     use super::*;
 
     #[test]

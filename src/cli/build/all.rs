@@ -21,7 +21,7 @@ use super::segment::{SegmentSettings, segment_state};
 /// With --shard every stage does its part and ends where a stage before it is not whole: run the
 /// same command again when the other workers are through.
 #[derive(Args)]
-pub(super) struct All {
+pub(in crate::cli) struct All {
     /// The settings, TOML; relative paths in it are below the file's folder.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,

@@ -13,7 +13,7 @@ use super::super::common::{
 use crate::build::choose::ChooseOptions;
 use crate::build::filter::Scores;
 use crate::build::images::{Images, categories_of_state};
-use crate::build::report::{FilterReport, SheetOptions, write_report};
+use crate::build::report::{FilterReport, Reported, SheetOptions, write_report};
 use crate::build::segment::segmenters_of;
 use crate::build::state::Shard;
 use crate::build::store::{FilterError, FilterOptions, filter_and_store};
@@ -23,7 +23,7 @@ use crate::pack::{PackError, Progress};
 ///
 /// Thresholds are those of X-Paste unless told otherwise; changing one runs only this stage again.
 #[derive(Args)]
-pub(super) struct Filter {
+pub(in crate::cli) struct Filter {
     /// Folder that holds what every stage has done.
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
@@ -224,10 +224,12 @@ fn report_to(
     let bar = progress_bar(0, "sheets");
     let written = write_report(
         report,
-        scores.sources(),
-        scores.masks(),
-        scores,
-        out,
+        Reported {
+            sources: scores.sources(),
+            masks: scores.masks(),
+            material: scores,
+            bank: out,
+        },
         &sheets,
         &folder,
         &mut |done, total| {

@@ -16,7 +16,7 @@ use crate::pack::DEFAULT_MAX_PIXELS;
 
 /// Take images that are there: crawled or retrieved ones, a folder per category or a list.
 #[derive(Args)]
-pub(super) struct Folder {
+pub(in crate::cli) struct Folder {
     #[command(flatten)]
     work: Work,
     #[command(flatten)]

@@ -24,7 +24,7 @@ const DEFAULT_COUNT: u64 = 100;
 /// Make images from text: `a photo of a single {name}`, 100 for each category, 50 steps, guidance
 /// 7.5, 512x512, as X-Paste does, unless told otherwise.
 #[derive(Args)]
-pub(super) struct Generate {
+pub(in crate::cli) struct Generate {
     #[command(flatten)]
     work: Work,
     #[command(flatten)]
@@ -99,10 +99,10 @@ pub(super) fn make(
     computing: &Computing,
     file: Option<&Path>,
 ) -> Result<()> {
+    let files = chosen.model().files(licences::Task::Generator, computing)?;
     let none = || Err(Usage("--categories is needed".to_owned()).into());
     let categories = categories(&work.state, file, none)?;
     let tasks = chosen.tasks(&categories)?;
-    let files = chosen.model().files(licences::Task::Generator, computing)?;
     let options = GeneratorOptions {
         scheduler: chosen.scheduler.clone(),
         steps: chosen.steps,

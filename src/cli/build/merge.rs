@@ -9,7 +9,7 @@ use crate::bank::manifest::MANIFEST_FILE;
 
 /// Make one bank of the parts that `build filter --shard` wrote.
 #[derive(Args)]
-pub(super) struct Merge {
+pub(in crate::cli) struct Merge {
     /// Folder that holds the parts 0-of-N to N-1-of-N.
     parts: PathBuf,
     /// Folder to write the bank to.

@@ -106,7 +106,7 @@ pub(super) fn batch_size(batch: Option<NonZero<usize>>, default: usize) -> NonZe
 
 /// List the models: what they do, where their weights are, under which licence.
 #[derive(Args)]
-pub(super) struct Models {}
+pub(in crate::cli) struct Models {}
 
 impl Models {
     pub fn run(self) -> Result<()> {

@@ -14,7 +14,7 @@ use super::model::{Chosen, Computing, batch_size};
 use crate::bank::CutoutBank;
 use crate::build::images::categories_of_state;
 use crate::build::models::licences::Task;
-use crate::build::models::registry::embedder;
+use crate::build::models::registry::image_embedder;
 use crate::build::references::references;
 
 /// Real objects of a category, unless told otherwise.
@@ -23,7 +23,7 @@ const DEFAULT_MOST: NonZero<usize> = NonZero::new(100).unwrap();
 /// Learn what real objects look like to a model (CLIP or DINOv2), from a bank that `pack` made:
 /// DiverGen's inter-similarity, which `score` then measures.
 #[derive(Args)]
-pub(super) struct References {
+pub(in crate::cli) struct References {
     #[command(flatten)]
     work: Work,
     #[command(flatten)]
@@ -82,7 +82,7 @@ pub(super) fn learn(work: &Work, chosen: &ReferenceSettings, computing: &Computi
     let categories = categories_of_state(&work.state)?;
     let most = chosen.most.unwrap_or(DEFAULT_MOST);
     let files = chosen.model().files(Task::Scorer, computing)?;
-    let embedder = embedder(&chosen.model, &files, &computing.open()?)?;
+    let embedder = image_embedder(&chosen.model, &files, &computing.open()?)?;
     let mut entries = chosen.model().settings().to_vec();
     entries.push(("bank", json!(bank.manifest().fingerprint())));
     entries.push(("most", json!(most)));

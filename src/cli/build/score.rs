@@ -9,22 +9,26 @@ use clap::Args;
 use image::{GrayImage, RgbImage};
 use serde::Deserialize;
 use serde_json::json;
+use twox_hash::XxHash3_64;
 
 use super::super::common::{Interrupted, Usage, catch_interrupts, goes_on, say};
 use super::common::{Part, Work, below, run_stage, settings, weights_below};
 use super::model::{Chosen, Computing, batch_size};
 use super::segment::images_in;
 use crate::bank::Category;
-use crate::build::embeddings::{EmbeddingCache, TextTable};
+use crate::build::device::Compute;
+use crate::build::embeddings::{TextCache, read_text_table};
 use crate::build::images::{Images, categories_of_state};
+use crate::build::models::ImageEmbedder;
 use crate::build::models::licences::Task;
-use crate::build::models::registry::{Scoring, embedder, scorer};
+use crate::build::models::registry::{image_embedder, text_embedder};
 use crate::build::prompts::{Subject, Template};
 use crate::build::references::{REFERENCES_STAGE, read_references};
 use crate::build::score::{Scorer, Similarity, dot, embed, on_white_square, score};
 use crate::build::segment::segmenters_of;
 use crate::build::sources;
 use crate::build::state::StageReader;
+use crate::build::weights::ModelFiles;
 use crate::pack::DEFAULT_MAX_PIXELS;
 
 /// What scores speak of, unless told otherwise.
@@ -35,7 +39,7 @@ const SCORE_TEMPLATE: &str = "a photo of {name}";
 ///
 /// With --input it stands alone: a JSON line for every image of a folder.
 #[derive(Args)]
-pub(super) struct Score {
+pub(in crate::cli) struct Score {
     /// Folder that holds what every stage has done.
     #[arg(long, value_name = "DIR", required_unless_present = "input")]
     state: Option<PathBuf>,
@@ -99,10 +103,13 @@ impl Score {
 
     fn score_folder(&self, input: &Path, category: &str) -> Result<()> {
         let images = images_in(input)?;
-        let scoring = self.scorer.load(&self.computing)?;
+        let files = self.scorer.model().files(Task::Scorer, &self.computing)?;
+        let compute = self.computing.open()?;
+        let embedder = image_embedder(&self.scorer.model, &files, &compute)?;
         let subject = Subject::new(0, category, &serde_json::Map::new());
         let prompt = self.scorer.template()?.fill(&subject, 0)?;
-        let texts = scoring.embed_texts(&[&prompt])?.to_vec2::<f32>()?;
+        let texts = text_embedder(&self.scorer.model, &files, &compute)?;
+        let texts = texts.embed_texts(&[&prompt])?.to_vec2::<f32>()?;
         let text = texts.first().context("the model gave no vector")?;
         for path in images {
             if !goes_on() {
@@ -111,7 +118,7 @@ impl Score {
             let line = match sources::open(&path, category, DEFAULT_MAX_PIXELS) {
                 Ok(picture) => {
                     let object = on_white(&picture.pixels, picture.alpha.as_ref());
-                    let vectors = embed(scoring.images(), &[object], &mut 1)?;
+                    let vectors = embed(&*embedder, &[object], &mut 1)?;
                     let vector = vectors.first().context("the model gave no vector")?;
                     json!({"image": path, "model": self.scorer.model, "prompt": prompt,
                         "score": 100.0 * dot(vector, text)})
@@ -146,26 +153,34 @@ impl ScoreSettings {
         below(folder, self.text_embeddings.as_mut());
     }
 
-    fn load(&self, computing: &Computing) -> Result<Box<dyn Scoring>> {
-        let files = self.model().files(Task::Scorer, computing)?;
-        Ok(scorer(&self.model, &files, &computing.open()?)?)
-    }
-
     fn template(&self) -> Result<Template> {
         Ok(self.prompt.as_deref().unwrap_or(SCORE_TEMPLATE).parse()?)
+    }
+
+    /// Of this model alone, and of this worker, so that no two write to one file.
+    fn cache_file(&self, work: &Work) -> PathBuf {
+        let model = format!(
+            "{} {}",
+            self.model,
+            self.weights.as_deref().unwrap_or_default()
+        );
+        let model = XxHash3_64::oneshot(model.as_bytes());
+        let name = format!("{model:016x}-{}.safetensors", work.part.shard.folder_name());
+        work.state.join("texts").join(name)
     }
 
     /// A text's vector for each of the categories.
     fn texts(
         &self,
-        scoring: &dyn Scoring,
+        files: &ModelFiles,
+        compute: &Compute,
         categories: &[Category],
-        state: &Path,
+        work: &Work,
     ) -> Result<HashMap<i64, Vec<f32>>> {
         if let Some(file) = &self.text_embeddings {
             let mut ids: Vec<i64> = categories.iter().map(|category| category.id).collect();
             ids.sort_unstable();
-            return Ok(TextTable::read(file, &ids)?.into_vectors());
+            return Ok(read_text_table(file, &ids)?);
         }
         let template = self.template()?;
         let subjects = categories.iter();
@@ -174,10 +189,9 @@ impl ScoreSettings {
         for subject in subjects {
             prompts.push((subject.id, template.fill(&subject, 0)?));
         }
-        let model = format!("{} {}", self.model, self.weights.as_deref().unwrap_or(""));
-        let mut cache = EmbeddingCache::open(&state.join("texts.safetensors"), &model)?;
+        let mut cache = TextCache::open(&self.cache_file(work))?;
         let texts: Vec<&str> = prompts.iter().map(|(_, prompt)| &prompt[..]).collect();
-        let vectors = cache.embed(scoring.texts(), &texts)?;
+        let vectors = cache.embed(&texts, || text_embedder(&self.model, files, compute))?;
         Ok(prompts.iter().map(|(id, _)| *id).zip(vectors).collect())
     }
 }
@@ -198,13 +212,15 @@ pub(super) fn score_state(
         );
         return Err(Usage(problem).into());
     }
-    let scoring = chosen.load(computing)?;
+    let files = chosen.model().files(Task::Scorer, computing)?;
+    let compute = computing.open()?;
+    let embedder = image_embedder(&chosen.model, &files, &compute)?;
     let present: BTreeSet<i64> = rows.iter().map(|row| row.category).collect();
     let mut categories = categories_of_state(&work.state)?;
     if chosen.text_embeddings.is_none() {
         categories.retain(|category| present.contains(&category.id));
     }
-    let texts = chosen.texts(&*scoring, &categories, &work.state)?;
+    let texts = chosen.texts(&files, &compute, &categories, work)?;
     let reference = Reference::open(&work.state, computing)?;
     let mut entries = chosen.model().settings().to_vec();
     entries.push(("prompt", json!(chosen.template()?.to_string())));
@@ -214,7 +230,7 @@ pub(super) fn score_state(
         json!(reference.as_ref().map(|found| &found.settings)),
     ));
     let scorer = Scorer {
-        images: scoring.images(),
+        images: &*embedder,
         texts,
         similarity: reference.as_ref().map(|reference| Similarity {
             images: Some(&*reference.embedder),
@@ -241,7 +257,7 @@ pub(super) fn score_state(
 /// Real objects, and the model that they were embedded with.
 struct Reference {
     means: HashMap<i64, Vec<f32>>,
-    embedder: Box<dyn crate::build::models::ImageEmbedder>,
+    embedder: Box<dyn ImageEmbedder>,
     settings: crate::resume::Settings,
 }
 
@@ -265,7 +281,7 @@ impl Reference {
             weights: weights.as_deref(),
         };
         let files = chosen.files(Task::Scorer, computing)?;
-        let embedder = embedder(&name, &files, &computing.open()?)?;
+        let embedder = image_embedder(&name, &files, &computing.open()?)?;
         Ok(Some(Reference {
             means,
             embedder,

@@ -26,7 +26,7 @@ use crate::pack::DEFAULT_MAX_PIXELS;
 ///
 /// With --input and --output it stands alone: a soft mask STEM.png for every image of a folder.
 #[derive(Args)]
-pub(super) struct Segment {
+pub(in crate::cli) struct Segment {
     /// Folder that holds what every stage has done.
     #[arg(long, value_name = "DIR", required_unless_present = "input")]
     state: Option<PathBuf>,

@@ -10,7 +10,7 @@ use crate::build::state::status;
 
 /// Say how far the stages of a state folder are.
 #[derive(Args)]
-pub(super) struct Status {
+pub(in crate::cli) struct Status {
     /// Folder that holds what every stage has done.
     #[arg(long, value_name = "DIR")]
     state: PathBuf,

@@ -34,13 +34,15 @@ pub struct ClipConfig {
 }
 
 impl ClipConfig {
-    /// By the name of a preset.
+    /// By the name of a preset; hyphens do not count.
     pub fn preset(name: &str) -> Option<ClipConfig> {
-        let (patch_size, image_size, is_large) = match name {
-            "clip-vit-b32" | "openclip" => (32, 224, false),
-            "clip-vit-b16" => (16, 224, false),
-            "clip-vit-l14" => (14, 224, true),
-            "clip-vit-l14-336" => (14, 336, true),
+        let name = name.replace('-', "");
+        let is_open_clip = ["openclip", "openclipvitb32"].contains(&name.as_str());
+        let (patch_size, image_size, is_large) = match name.as_str() {
+            "clipvitb16" => (16, 224, false),
+            "clipvitl14" => (14, 224, true),
+            "clipvitl14336" => (14, 336, true),
+            _ if is_open_clip || name == "clipvitb32" => (32, 224, false),
             _ => return None,
         };
         let mut config = ClipConfig::of(TextConfig::default(), VisionConfig::default());
@@ -50,7 +52,7 @@ impl ClipConfig {
             config.set_widths(768, 1024, 768);
             config.vision.num_hidden_layers = 24;
         }
-        if name == "openclip" {
+        if is_open_clip {
             config.set_activation(Activation::Gelu);
         }
         Some(config)
@@ -63,7 +65,7 @@ impl ClipConfig {
     /// [`ModelError`]: a file that is not what it should be, or no file and a name that is no
     /// preset.
     pub fn find(files: &ModelFiles) -> Result<ClipConfig, ModelError> {
-        if let Ok(file) = files.find(&["config.json", "open_clip_config.json"]) {
+        if let Some(file) = files.find_optional(&["config.json", "open_clip_config.json"]) {
             return Ok(ClipConfig::read(files.model(), &file)?);
         }
         ClipConfig::preset(files.model()).ok_or_else(|| ModelError::Setting {

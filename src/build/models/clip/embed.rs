@@ -111,7 +111,8 @@ pub(crate) fn pad_to_longest(
     tokenizer.encode_padded(texts, longest, 0)
 }
 
-fn build<T>(
+/// A half of a model, whichever way its tensors are named.
+pub(crate) fn build<T>(
     weights: &Weights,
     compute: &Compute,
     make: impl FnOnce(VarBuilder<'static>) -> candle_core::Result<T>,

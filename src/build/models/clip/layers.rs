@@ -19,6 +19,8 @@ pub enum Activation {
     /// The same by way of tanh, of SigLIP's.
     #[serde(alias = "gelu_new")]
     GeluPytorchTanh,
+    /// max(x, 0), of CLIPSeg's decoder.
+    Relu,
 }
 
 impl Module for Activation {
@@ -27,6 +29,7 @@ impl Module for Activation {
             Activation::QuickGelu => input * candle_nn::ops::sigmoid(&(input * 1.702)?)?,
             Activation::Gelu => input.gelu_erf(),
             Activation::GeluPytorchTanh => input.gelu(),
+            Activation::Relu => input.relu(),
         }
     }
 }
@@ -63,6 +66,20 @@ impl SelfAttention {
     /// # Errors
     /// A tensor that is missing or has another shape, or heads that do not divide the width.
     pub fn new(vb: VarBuilder, hidden: usize, heads: usize) -> Result<SelfAttention> {
+        let names = ["q_proj", "k_proj", "v_proj", "out_proj"];
+        SelfAttention::named(vb, hidden, heads, names)
+    }
+
+    /// The same with the linear layers under other names.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has another shape, or heads that do not divide the width.
+    pub fn named(
+        vb: VarBuilder,
+        hidden: usize,
+        heads: usize,
+        names: [&str; 4],
+    ) -> Result<SelfAttention> {
         if heads == 0 || !hidden.is_multiple_of(heads) {
             candle_core::bail!("{heads} attention heads do not divide a width of {hidden}");
         }
@@ -76,14 +93,14 @@ impl SelfAttention {
             };
             [part(0)?, part(1)?, part(2)?]
         } else {
-            let part = |name: &str| linear(hidden, hidden, vb.pp(name));
-            [part("q_proj")?, part("k_proj")?, part("v_proj")?]
+            let part = |index: usize| linear(hidden, hidden, vb.pp(names[index]));
+            [part(0)?, part(1)?, part(2)?]
         };
         Ok(SelfAttention {
             query,
             key,
             value,
-            out: linear(hidden, hidden, vb.pp("out_proj"))?,
+            out: linear(hidden, hidden, vb.pp(names[3]))?,
             heads,
         })
     }
@@ -202,9 +219,22 @@ impl Encoder {
     /// # Errors
     /// Candle's, such as memory that runs out.
     pub fn forward(&self, input: Tensor, mask: Option<&Tensor>) -> Result<Vec<Tensor>> {
-        let mut states = Vec::with_capacity(self.layers.len() + 1);
+        self.forward_through(self.layers.len(), input, mask)
+    }
+
+    /// The same of the first `depth` layers alone.
+    ///
+    /// # Errors
+    /// Candle's, such as memory that runs out.
+    pub fn forward_through(
+        &self,
+        depth: usize,
+        input: Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<Vec<Tensor>> {
+        let mut states = Vec::with_capacity(depth + 1);
         let mut state = input;
-        for layer in &self.layers {
+        for layer in self.layers.iter().take(depth) {
             let next = layer.forward(&state, mask)?;
             states.push(std::mem::replace(&mut state, next));
         }

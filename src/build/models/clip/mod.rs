@@ -16,8 +16,8 @@ pub mod vision;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(crate) use embed::pad_to_longest;
 pub use embed::{ClipImages, ClipTexts};
+pub(crate) use embed::{build, pad_to_longest};
 pub use network::{TextNetwork, VisionNetwork};
 
 /// A section of a `config.json`, or the whole where there is no such section. Early files repeat the

@@ -57,6 +57,14 @@ impl TextNetwork {
         })
     }
 
+    /// The same where tokens see those after them too.
+    pub fn bidirectional(self) -> TextNetwork {
+        TextNetwork {
+            transformer: self.transformer.bidirectional(),
+            ..self
+        }
+    }
+
     /// Tokens [N, L] of U32 to vectors [N, projection], not of unit length.
     ///
     /// # Errors

@@ -96,6 +96,7 @@ pub struct TextTransformer {
     encoder: Encoder,
     final_norm: LayerNorm,
     end: u32,
+    is_causal: bool,
 }
 
 impl TextTransformer {
@@ -115,7 +116,16 @@ impl TextTransformer {
             encoder: Encoder::new(vb.pp("encoder"), &config.layer_sizes(), depth)?,
             final_norm: layer_norm(hidden, config.layer_norm_eps, vb.pp("final_layer_norm"))?,
             end: config.eos_token_id,
+            is_causal: true,
         })
+    }
+
+    /// The same where tokens see those after them too, padding among them, as MobileCLIP's do.
+    pub fn bidirectional(self) -> TextTransformer {
+        TextTransformer {
+            is_causal: false,
+            ..self
+        }
     }
 
     /// Tokens [N, L] of U32, with their start and end tokens and padded to one length.
@@ -130,8 +140,11 @@ impl TextTransformer {
         }
         let positions = self.positions.narrow(0, 0, length)?;
         let embedded = self.tokens.forward(ids)?.broadcast_add(&positions)?;
-        let mask = causal_mask(length, embedded.dtype(), embedded.device())?;
-        let hidden_states = self.encoder.forward(embedded, Some(&mask))?;
+        let mask = match self.is_causal {
+            true => Some(causal_mask(length, embedded.dtype(), embedded.device())?),
+            false => None,
+        };
+        let hidden_states = self.encoder.forward(embedded, mask.as_ref())?;
         // There is always one: the embeddings.
         let state = hidden_states.last().unwrap_or(&self.positions);
         let last = self.final_norm.forward(state)?;

@@ -129,23 +129,34 @@ impl VisionTransformer {
     /// # Errors
     /// Images smaller than a patch, or the device's.
     pub fn forward(&self, images: &Tensor) -> Result<VisionOutput> {
-        let patches = self.patches.forward(images)?;
-        let (batch, hidden, rows, columns) = patches.dims4()?;
-        let patches = patches.flatten_from(2)?.transpose(1, 2)?;
-        let class = self.class.broadcast_as((batch, 1, hidden))?;
-        let tokens = Tensor::cat(&[&class, &patches], 1)?;
-        let positions = positions::interpolate(&self.positions, rows, columns)?;
-        let embedded = self
-            .norm_before
-            .forward(&tokens.broadcast_add(&positions)?)?;
-        let hidden_states = self.encoder.forward(embedded, None)?;
+        let embedded = self.embed(images)?;
+        let hidden_states = self.encoder.forward(embedded.clone(), None)?;
         // There is always one: the embeddings.
-        let last = hidden_states.last().unwrap_or(&tokens);
+        let last = hidden_states.last().unwrap_or(&embedded);
         let class = last.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?;
         let pooled = self.norm_after.forward(&class)?;
         Ok(VisionOutput {
             hidden_states,
             pooled,
         })
+    }
+
+    /// What the first layer is given, then the output of each of the first `depth` layers.
+    ///
+    /// # Errors
+    /// Images smaller than a patch, or the device's.
+    pub fn hidden_states(&self, images: &Tensor, depth: usize) -> Result<Vec<Tensor>> {
+        let embedded = self.embed(images)?;
+        self.encoder.forward_through(depth, embedded, None)
+    }
+
+    fn embed(&self, images: &Tensor) -> Result<Tensor> {
+        let patches = self.patches.forward(images)?;
+        let (batch, hidden, rows, columns) = patches.dims4()?;
+        let patches = patches.flatten_from(2)?.transpose(1, 2)?;
+        let class = self.class.broadcast_as((batch, 1, hidden))?;
+        let tokens = Tensor::cat(&[&class, &patches], 1)?;
+        let positions = positions::interpolate(&self.positions, rows, columns)?;
+        self.norm_before.forward(&tokens.broadcast_add(&positions)?)
     }
 }

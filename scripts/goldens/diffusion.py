@@ -98,6 +98,10 @@ DDIM = dict(
 )
 
 
+# Small activations before the first norms of each kind, whose eps would not be seen otherwise.
+FAINT = r"conv_in|down_blocks\.0\.resnets\.0\.conv2|down_blocks\.0\.attentions\.0\.proj_in"
+
+
 def enliven(model: torch.nn.Module, seed: int) -> torch.nn.Module:
     """Seeded random weights that keep activations alive, the gates of feed-forward layers above all,
     rounded to half precision, in which they are stored."""
@@ -114,6 +118,8 @@ def enliven(model: torch.nn.Module, seed: int) -> torch.nn.Module:
             else:
                 gain = 2 if re.search(r"ff\.net|fc\d|to_q|q_proj", name) else 1
                 value = gain * noise / parameter[0].numel() ** 0.5
+            if re.search(FAINT, name):
+                value = 0.005 * value
             parameter.copy_(value.half().float())
     return model.eval()
 

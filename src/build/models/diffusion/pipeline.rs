@@ -11,7 +11,7 @@ use crate::build::weights::{ModelFiles, Weights};
 use super::config::{UNetConfig, VaeConfig};
 use super::files::json_of;
 use super::noise::{ImageNoise, drawn};
-use super::schedulers::{Scheduler, SchedulerConfig, SchedulerKind, Spacing};
+use super::schedulers::{SchedulerConfig, SchedulerKind, Spacing};
 use super::text::{Conditioning, Texts};
 use super::unet::{Added, UNet};
 use super::vae::Decoder;
@@ -54,7 +54,7 @@ pub(super) struct Networks {
 pub struct Diffusion {
     model: String,
     texts: Texts,
-    networks: Networks,
+    pub(super) networks: Networks,
     /// Whether nothing is put in the place of an empty negative prompt, as in XL.
     zeros_for_empty: bool,
     size: usize,

@@ -1,5 +1,7 @@
 //! Parity with diffusers and transformers: scripts/goldens/diffusion.py and diffusion_names.py.
 
+mod loading;
+
 use std::fs;
 
 use candle_core::{DType, Device, Tensor};
@@ -19,13 +21,13 @@ use crate::build::models::goldens::{Golden, folder, relative_error};
 /// As near as F32 must come.
 const NEAR: f64 = 1e-4;
 
-pub(super) struct Tiny {
-    pub golden: Golden,
-    pub configs: Value,
+struct Tiny {
+    golden: Golden,
+    configs: Value,
 }
 
 impl Tiny {
-    pub fn open() -> Tiny {
+    fn open() -> Tiny {
         let text = fs::read_to_string(folder().join("diffusion.json")).unwrap();
         Tiny {
             golden: Golden::open("diffusion"),
@@ -277,9 +279,10 @@ mod names {
             "use_linear_projection": true, "upcast_attention": true,
         });
         for (name, changes) in [("sd1.5", json!({})), ("sd2.1", sd2), ("xl", xl())] {
-            let asked_for = asked_for(|vb| UNet::new(vb, &unet(changes)));
+            let list = list(&format!("unet_{name}"));
+            let asked_for = asked_for(&list, |vb| UNet::new(vb, &unet(changes)));
             assert!(asked_for.len() > 600, "{name}");
-            assert_same(&asked_for, &list(&format!("unet_{name}")), &[]);
+            assert_same(&asked_for, &list, &[]);
         }
     }
 
@@ -290,8 +293,17 @@ mod names {
             "layers_per_block": 2, "norm_num_groups": 32, "out_channels": 3,
         });
         let config = VaeConfig::from_json(&json.to_string()).unwrap();
-        let asked_for = asked_for(|vb| Decoder::new(vb, &config));
-        assert_same(&asked_for, &list("vae"), &["encoder.", "quant_conv."]);
+        let list = list("vae");
+        let asked_for = asked_for(&list, |vb| Decoder::new(vb, &config));
+        assert_same(&asked_for, &list, &["encoder.", "quant_conv."]);
+        // Stable Diffusion 1.5's file has the old names.
+        let renamed = list
+            .into_iter()
+            .map(|(name, shape)| (old_name(&name), shape));
+        let list: Names = renamed.collect();
+        let asked_for = self::asked_for(&list, |vb| Decoder::new(vb, &config));
+        assert!(asked_for.contains_key("decoder.mid_block.attentions.0.proj_attn.bias"));
+        assert_same(&asked_for, &list, &["encoder.", "quant_conv."]);
     }
 
     #[test]
@@ -310,12 +322,11 @@ mod names {
             "num_hidden_layers": 32, "hidden_act": "gelu", "projection_dim": 1280,
         }));
         // Stable Diffusion 1.5's is XL's first, too.
-        assert_same(&asked_for(|vb| encoder(vb, &sd1)), &list("text_sd1.5"), &[]);
-        assert_same(&asked_for(|vb| encoder(vb, &sd2)), &list("text_sd2.1"), &[]);
-        assert_same(
-            &asked_for(|vb| projected(vb, &second)),
-            &list("text_xl_2"),
-            &[],
-        );
+        for (name, config) in [("sd1.5", sd1), ("sd2.1", sd2)] {
+            let list = list(&format!("text_{name}"));
+            assert_same(&asked_for(&list, |vb| encoder(vb, &config)), &list, &[]);
+        }
+        let list = list("text_xl_2");
+        assert_same(&asked_for(&list, |vb| projected(vb, &second)), &list, &[]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! candle's convolution on the CPU writes each pixel once for every weight that touches it (im2col)
 //! and multiplies matrices. This one copies a tile of the maps with its borders into a buffer that
-//! fits a cache, once, and takes every weight's view of it as an offset (see [`direct`]). It also
+//! fits a cache, once, and takes every weight's view of it as an offset. It also
 //! reads maps that are concatenated, so that nothing is copied to make them one tensor.
 
 mod direct;

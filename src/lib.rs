@@ -12,6 +12,7 @@
 //! 1. [`pack`] turns a COCO or LVIS data set into a [`bank::ScenePack`] and a [`bank::CutoutBank`]:
 //!    folders of safetensors shards. [`annotations`] makes the masks as pycocotools makes them;
 //!    [`pack::import`] takes transparent pictures.
+//!    [`mod@build`] makes banks with models instead, from a pile of images or a list of categories.
 //! 2. [`bank`] opens packs: a memory map and one validity pass. It also verifies, merges, filters
 //!    and counts them.
 //! 3. [`sampler`] draws a [`plan::Plan`] by a [recipe](sampler::recipe): Simple Copy-Paste, X-Paste,
@@ -72,8 +73,9 @@
 //! | `view` | overlays, contact sheets and HTML pages |
 //! | `demo` | the data set that `pastebank demo` draws |
 //! | `candle` | batches as candle tensors |
+//! | `build` | making banks with models: generate, segment, score, filter; needs `pack`, `view`, `candle` |
 //! | `cuda` | composing on NVIDIA GPUs; the driver is looked for at run time |
-//! | `candle-cuda` | batches as candle's CUDA tensors without a copy; needs nvcc to build and CUDA's libraries to start |
+//! | `candle-cuda` | models on GPUs, and batches as candle's CUDA tensors without a copy; needs nvcc to build and CUDA's libraries to start |
 //!
 //! `unsafe` is denied but for the two calls in [`bank::map`] and in [`cuda`].
 

@@ -12,8 +12,8 @@
 //! 4. [`filter`] gathers all that; [`choose`] says which masks become cutouts, [`shape`] cleans them,
 //!    [`store`] writes the bank, [`report`] what became of every image.
 //!
-//! [`guide`] goes the way with commands. [`models`] hold the networks, [`weights`] finds and opens what they are made of, [`device`] says
-//! where they run.
+//! [`guide`] goes the way with commands. [`models`] hold the networks, [`weights`] finds and opens
+//! what they are made of, [`device`] says where they run.
 
 mod alike;
 pub mod batches;

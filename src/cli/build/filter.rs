@@ -50,7 +50,7 @@ pub(super) struct FilterSettings {
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     segmenters: Vec<String>,
     /// Least score, 100 · cosine [default: 21].
-    #[arg(long, value_name = "SCORE")]
+    #[arg(long, allow_negative_numbers = true, value_name = "SCORE")]
     min_clip: Option<f32>,
     /// How far below a category's best score an image may be where the best is low [default: 1].
     #[arg(long, value_name = "SCORE")]
@@ -62,7 +62,7 @@ pub(super) struct FilterSettings {
     #[arg(long, value_name = "PART")]
     max_area: Option<f32>,
     /// Least similarity to real objects; DiverGen's is 0.6 [default: none].
-    #[arg(long, value_name = "COSINE")]
+    #[arg(long, allow_negative_numbers = true, value_name = "COSINE")]
     min_similarity: Option<f32>,
     /// Leave out found images that look alike in all but so many of 64 bits [default: 2].
     #[arg(long, value_name = "BITS")]
@@ -71,7 +71,7 @@ pub(super) struct FilterSettings {
     #[arg(long, conflicts_with = "look_bits")]
     keep_alike: bool,
     /// Leave out objects whose embeddings are nearer than this [default: none].
-    #[arg(long, value_name = "COSINE")]
+    #[arg(long, allow_negative_numbers = true, value_name = "COSINE")]
     near_duplicate: Option<f32>,
     /// Most cutouts of a category [default: no limit].
     #[arg(long, value_name = "N")]

@@ -1,6 +1,6 @@
 //! Work done by many threads and consumed in order, with bounded memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZero;
 use std::ops::Range;
 use std::thread;
@@ -53,6 +53,8 @@ pub(crate) fn run<T: Send, E>(
         end: indices.end,
         window,
         in_use: 0,
+        estimates: VecDeque::new(),
+        held_back: None,
         waiting: BTreeMap::new(),
     };
     thread::scope(|scope| {
@@ -86,6 +88,10 @@ struct Queue<T> {
     end: usize,
     window: usize,
     in_use: usize,
+    /// What the pieces under way are expected to need: asked once, since the answer may change.
+    estimates: VecDeque<usize>,
+    /// The estimate of the next piece, if it had to wait for room.
+    held_back: Option<usize>,
     /// Results whose turn has not come.
     waiting: BTreeMap<usize, T>,
 }
@@ -108,7 +114,7 @@ impl<T> Queue<T> {
             self.waiting.insert(index, result);
             while let Some(result) = self.waiting.remove(&self.next_consumed) {
                 consume(self.next_consumed, result).map_err(Ended::Consumer)?;
-                self.in_use -= (plan.estimate)(self.next_consumed);
+                self.in_use -= self.estimates.pop_front().unwrap_or(0);
                 self.next_consumed += 1;
             }
         }
@@ -118,9 +124,13 @@ impl<T> Queue<T> {
     /// Hands out as much as window and budget allow; the next piece in turn is always allowed.
     fn issue(&mut self, plan: &Plan<'_>, tasks: &Sender<usize>) {
         while self.next_issued < self.end && self.next_issued - self.next_consumed < self.window {
-            let bytes = (plan.estimate)(self.next_issued);
+            let held_back = self.held_back.take();
+            let bytes = held_back.unwrap_or_else(|| (plan.estimate)(self.next_issued));
+            // A piece that needs more than there is would make the sum overflow.
+            let bytes = bytes.min(usize::MAX / 2);
             let alone = self.next_issued == self.next_consumed;
             if !alone && self.in_use.saturating_add(bytes) > plan.budget {
+                self.held_back = Some(bytes);
                 return;
             }
             // The channel holds a whole window, so this never waits.
@@ -128,6 +138,7 @@ impl<T> Queue<T> {
                 return;
             }
             self.in_use += bytes;
+            self.estimates.push_back(bytes);
             self.next_issued += 1;
         }
     }

@@ -296,8 +296,23 @@ fn two_workers_on_one_part_are_refused() {
     let status = succeeds(&["build", "status", "--state", "s"], here);
     assert!(status.contains(&holder), "{status}");
     drop(log);
+    // Nor two on one bank.
+    let report = here.join("bank-report");
+    fs::create_dir_all(&report).unwrap();
+    let lock = fs::File::create(report.join("lock")).unwrap();
+    lock.lock().unwrap();
+    fails(
+        &ALL,
+        here,
+        1,
+        &["bank-report", "being worked on by another process"],
+    );
+    drop(lock);
     // What the other one has begun has other settings.
     fails(&input, here, 1, &["`input` was not set", "--restart"]);
+    // Parts of different wholes are refused before they do anything twice.
+    let part = [&input[..], &["--shard", "0/2"]].concat();
+    fails(&part, here, 1, &["mixed", "N-of-2"]);
     succeeds(&[&input[..], &["--restart"]].concat(), here);
 }
 
@@ -416,6 +431,32 @@ fn wrong_use_is_told_before_any_work() {
         here,
         2,
         &["build segment"],
+    );
+    let sam = b(&["segment", "--state", "s", "--model", "sam-vit-b-centre"]);
+    fails(&sam, here, 2, &["--weights", "sam_vit_b_01ec64.pth"]);
+    fails(
+        &b(&["segment", "--state", "s", "--model", "u2netp-centre"]),
+        here,
+        2,
+        &["u2netp-centre"],
+    );
+    let mistyped = [&missing[..], &["--weights", "weights/u2netp.pth"]].concat();
+    fails(&mistyped, here, 1, &["no file weights/u2netp.pth"]);
+    let similar = [
+        "filter",
+        "--state",
+        "s",
+        "--out",
+        "o",
+        "--min-similarity",
+        "0.6",
+    ];
+    succeeds(&b(&["segment", "--state", "s", "--model", "alpha"]), here);
+    fails(
+        &b(&similar),
+        here,
+        2,
+        &["--min-similarity", "build references"],
     );
     let turbo = [
         "generate",

@@ -251,8 +251,12 @@ fn objects_are_scored_compared_with_real_ones_and_chosen() {
         let cutout = bank.get(row).unwrap();
         counts[cutout.category as usize - 1] += 1;
         let provenance = bank.provenance(row).unwrap().unwrap();
-        let key = format!("alpha:{}", provenance.key);
-        let scored = &found.iter().find(|(other, _)| *other == key).unwrap().1;
+        let key = format!("alpha:{}@", provenance.key);
+        let scored = &found
+            .iter()
+            .find(|(other, _)| other.starts_with(&key))
+            .unwrap()
+            .1;
         assert_eq!(
             (cutout.score, provenance.similarity),
             (scored.clip, scored.similarity)
@@ -283,7 +287,7 @@ fn objects_are_scored_compared_with_real_ones_and_chosen() {
 }
 
 #[test]
-fn scores_do_not_depend_on_batches_parts_or_interruptions() {
+fn scores_do_not_depend_on_batches_or_parts() {
     let folder = studio();
     let here = folder.path();
     let run = |state: &'static str, rest: &[&'static str]| {
@@ -300,8 +304,23 @@ fn scores_do_not_depend_on_batches_parts_or_interruptions() {
     };
     let together = run("a", &["--batch", "6"]);
     let alone = run("b", &["--batch", "1"]);
+    let parts: Vec<_> = ["0/2", "1/2"]
+        .iter()
+        .map(|part| {
+            let score = [&["build", "score"][..], &CLIP, &["--state", "a"]].concat();
+            let other = here.join("a/score");
+            if *part == "0/2" {
+                fs::remove_dir_all(&other).unwrap();
+            }
+            succeeds(&[&score[..], &["--shard", *part]].concat(), here)
+        })
+        .collect();
+    assert_eq!(parts.len(), 2);
     assert_eq!(together.len(), 6);
-    for ((key, one), (other_key, other)) in together.iter().zip(&alone) {
+    let in_parts = scores(&here.join("a"));
+    assert_eq!(in_parts.len(), 6);
+    let others = alone.iter().chain(&in_parts);
+    for ((key, one), (other_key, other)) in together.iter().cycle().zip(others) {
         assert_eq!(key, other_key);
         assert!(
             (one.clip - other.clip).abs() < 1e-3,
@@ -378,4 +397,264 @@ fn a_folder_is_scored_by_itself() {
     }
     fs::remove_file(here.join("clip").join(vocabulary)).unwrap();
     succeeds(&[stages[2], &["--restart"]].concat(), here);
+}
+
+/// A tiny Stable Diffusion 1.x in diffusers' layout. Its vocabulary of 59 tokens maps bytes onto
+/// ids, several onto one.
+fn tiny_diffusion(folder: &Path) {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+    let configs = fs::read_to_string(goldens.join("diffusion.json")).unwrap();
+    let configs: Value = serde_json::from_str(&configs).unwrap();
+    let file = "diffusion.safetensors";
+    weights(
+        file,
+        "unet.sd1.",
+        &folder.join("unet/diffusion_pytorch_model.safetensors"),
+    );
+    weights(
+        file,
+        "vae.sd1.",
+        &folder.join("vae/diffusion_pytorch_model.safetensors"),
+    );
+    let text = folder.join("text_encoder/model.safetensors");
+    weights(file, "text.sd1.", &text);
+    let mut tensors = candle_core::safetensors::load(&text, &Device::Cpu).unwrap();
+    let name = "text_model.embeddings.position_embedding.weight";
+    let positions = tensors[name].repeat((10, 1)).unwrap();
+    tensors.insert(name.to_owned(), positions.narrow(0, 0, 77).unwrap());
+    candle_core::safetensors::save(&tensors, &text).unwrap();
+    let mut text_config = configs["text.sd1"].clone();
+    text_config["max_position_embeddings"] = 77.into();
+    let mut ids = serde_json::Map::new();
+    ids.insert("<|startoftext|>".into(), 57.into());
+    ids.insert("<|endoftext|>".into(), 58.into());
+    for (index, code) in (33..127u32)
+        .chain(161..173)
+        .chain(174..256)
+        .chain(256..324)
+        .enumerate()
+    {
+        let symbol = char::from_u32(code).unwrap();
+        ids.insert(symbol.to_string(), (index % 57).into());
+        ids.insert(format!("{symbol}</w>"), ((index + 31) % 57).into());
+    }
+    for (name, text) in [
+        ("unet/config.json", configs["unet.sd1"].to_string()),
+        ("vae/config.json", configs["vae.sd1"].to_string()),
+        ("text_encoder/config.json", text_config.to_string()),
+        (
+            "scheduler/scheduler_config.json",
+            configs["scheduler"].to_string(),
+        ),
+        ("tokenizer/vocab.json", Value::from(ids).to_string()),
+        ("tokenizer/merges.txt", "#version: 0.2\n".to_owned()),
+    ] {
+        fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+        fs::write(folder.join(name), text).unwrap();
+    }
+}
+
+/// Prompt, seed and PNG of every image that was made, by key.
+fn made(state: &Path) -> Vec<(String, String, u64, Vec<u8>)> {
+    type Row = pastebank::build::rows::SourceRow;
+    let reader = StageReader::<Row>::open(state, "generate")
+        .unwrap()
+        .unwrap();
+    let image = |key: &String| {
+        let row = reader.items[key].0.row.clone().unwrap();
+        let png = reader.blob(key).unwrap().unwrap();
+        assert_eq!(
+            <[u32; 2]>::from(
+                image::load_from_memory(&png)
+                    .unwrap()
+                    .to_rgb8()
+                    .dimensions()
+            ),
+            row.size
+        );
+        (key.clone(), row.prompt.unwrap(), row.seed.unwrap(), png)
+    };
+    reader.items.keys().map(image).collect()
+}
+
+#[test]
+fn images_are_made_from_names_and_can_be_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    tiny_diffusion(&here.join("sd"));
+    fs::write(here.join("names.txt"), "tea_pot\ncat\n").unwrap();
+    let flags = |state: &'static str| {
+        let command = [
+            "build",
+            "generate",
+            "--state",
+            state,
+            "--categories",
+            "names.txt",
+        ];
+        let model = [
+            "--model",
+            "sd1.5",
+            "--weights",
+            "sd",
+            "--steps",
+            "2",
+            "--count",
+            "3",
+        ];
+        [&command[..], &model[..]].concat()
+    };
+    let text = succeeds(&flags("whole"), here);
+    assert!(text.contains("images: 6 done"), "{text}");
+    let whole = made(&here.join("whole"));
+    assert_eq!(whole.len(), 6);
+    assert!(whole.iter().all(|(key, prompt, ..)| {
+        let name = if key.contains("/1/") {
+            "tea pot"
+        } else {
+            "cat"
+        };
+        *prompt == format!("a photo of a single {name}")
+    }));
+    for (index, (key, _, seed, png)) in whole.iter().enumerate() {
+        let later = &whole[index + 1..];
+        assert!(
+            later
+                .iter()
+                .all(|other| other.2 != *seed && other.3 != *png),
+            "{key}"
+        );
+    }
+    // In parts, in other batches, and one category alone.
+    for part in ["0/2", "1/2"] {
+        succeeds(&[&flags("parts")[..], &["--shard", part]].concat(), here);
+    }
+    assert_eq!(made(&here.join("parts")), whole);
+    succeeds(&[&flags("cats")[..], &["--only", "cat"]].concat(), here);
+    assert_eq!(made(&here.join("cats")), whole[3..]);
+    // More of them later: those that are there stay.
+    let mut more = flags("cats");
+    *more.last_mut().unwrap() = "4";
+    let text = succeeds(&more, here);
+    assert!(
+        text.contains("images: 8 done (3 by earlier runs)"),
+        "{text}"
+    );
+    // They have no transparency of their own, which is told for each.
+    let masks = ["build", "segment", "--state", "whole", "--model", "alpha"];
+    let text = succeeds(&masks, here);
+    assert!(text.contains("6 failed"), "{text}");
+}
+
+#[test]
+fn whatever_is_made_anew_is_segmented_and_scored_anew() {
+    let folder = studio();
+    let here = folder.path();
+    tiny_diffusion(&here.join("sd"));
+    fs::write(here.join("names.txt"), "apple\npear\n").unwrap();
+    let generate = [
+        "build",
+        "generate",
+        "--state",
+        "s",
+        "--categories",
+        "names.txt",
+        "--model",
+        "sd1.5",
+        "--weights",
+        "sd",
+        "--steps",
+        "1",
+        "--count",
+        "2",
+        "--seed",
+    ];
+    succeeds(&[&generate[..], &["1"]].concat(), here);
+    // What is found beside what is made: both are images of one state.
+    succeeds(
+        &["build", "folder", "--state", "s", "--input", "images"],
+        here,
+    );
+    let segment = ["build", "segment", "--state", "s", "--model", "alpha"];
+    let text = succeeds(&segment, here);
+    assert!(text.contains("6 done, 4 failed"), "{text}");
+    let score = [&["build", "score", "--state", "s"][..], &CLIP].concat();
+    let text = succeeds(&score, here);
+    assert!(text.contains("scores: 6 done"), "{text}");
+    succeeds(
+        &[
+            "build",
+            "filter",
+            "--state",
+            "s",
+            "--out",
+            "one",
+            "--min-clip",
+            "-100",
+        ],
+        here,
+    );
+
+    succeeds(&[&generate[..], &["2", "--restart"]].concat(), here);
+    let filter = ["build", "filter", "--state", "s", "--out", "two"];
+    let output = Command::new(env!("CARGO_BIN_EXE_pastebank"))
+        .args(filter)
+        .current_dir(here)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains("has not seen generate/1/000000 yet"),
+        "{error}"
+    );
+    // The four new images are new to the segmenter; the six others are not.
+    let text = succeeds(&segment, here);
+    assert!(
+        text.contains("6 done, 4 failed (6 by earlier runs)"),
+        "{text}"
+    );
+    // A picture that was replaced is another picture.
+    let other = RgbaImage::from_pixel(40, 40, Rgba([200, 10, 10, 255]));
+    other.save(here.join("images/apple/0.png")).unwrap();
+    let text = succeeds(
+        &[
+            "build",
+            "folder",
+            "--state",
+            "s",
+            "--input",
+            "images",
+            "--restart",
+        ],
+        here,
+    );
+    assert!(text.contains("images: 6 done"), "{text}");
+    assert!(succeeds(&segment, here).contains("(9 by earlier runs)"));
+    assert!(succeeds(&score, here).contains("(5 by earlier runs)"));
+    succeeds(&filter, here);
+}
+
+#[test]
+fn vectors_of_different_models_are_refused() {
+    let folder = studio();
+    let here = folder.path();
+    let texts = Tensor::ones((2, 16), DType::F32, &Device::Cpu).unwrap();
+    texts.write_npy(here.join("texts.npy")).unwrap();
+    for stage in [
+        &["build", "folder", "--state", "s", "--input", "images"][..],
+        &["build", "segment", "--state", "s", "--model", "alpha"],
+    ] {
+        succeeds(stage, here);
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_pastebank"))
+        .args([&["build", "score", "--state", "s"][..], &CLIP].concat())
+        .current_dir(here)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        error.contains("24 values") && error.contains("have 16"),
+        "{error}"
+    );
 }

@@ -6,7 +6,8 @@
 //!
 //! 1. No file comes twice: of equal files (XXH3-64) the one whose key sorts first stays.
 //! 2. Found images do not look alike: perceptual hashes differ in more than
-//!    [`ChooseOptions::look_bits`] bits from those of every image that stays. Images that were made
+//!    [`ChooseOptions::look_bits`] bits from those of every image before that passed this rule,
+//!    whatever becomes of that one by the later rules. Images that were made
 //!    are judged by their embeddings instead (rule 7): they differ by their seeds, and many show a
 //!    plain ground.
 //! 3. It has a mask. Of several the one with the highest score is chosen; of equal ones that of the
@@ -323,14 +324,16 @@ impl Table<'_> {
             self.choices[image].mask = self.best_masks[image];
         }
         let (masks, options) = (self.masks, self.options);
-        let best_masks = self.best_masks.clone();
+        let best_masks = std::mem::take(&mut self.best_masks);
         let chosen = images.iter().filter_map(|&image| best_masks[image]);
         let scores = chosen.filter_map(|mask| score(&masks[mask]));
         let bar = bar(scores.max_by(f32::total_cmp), options);
-        self.retain(images, |image| match best_masks[image] {
+        let stayed = self.retain(images, |image| match best_masks[image] {
             None => Some(Reason::NoMask),
             Some(mask) => broken_by(&masks[mask], bar, options),
-        })
+        });
+        self.best_masks = best_masks;
+        stayed
     }
 
     /// The images in the order of their scores, of equal ones in that of their keys.

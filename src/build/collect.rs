@@ -8,7 +8,7 @@ use super::error::BuildError;
 use super::images::FOLDER_STAGE;
 use super::rows::SourceRow;
 use super::sources::{Found, inspect};
-use super::stage::{self, Item, StageOptions, StageReport};
+use super::stage::{self, Item, StageOptions, StageReport, Trouble};
 use crate::resume::{Progress, Settings};
 
 impl Item for Found {
@@ -47,8 +47,9 @@ pub fn collect(
         &settings,
         options,
         found,
-        |found| inspect(found, max_pixels).map_err(|error| error.to_string()),
-        |_, rows: Vec<SourceRow>| Ok(rows.into_iter().map(|row| Ok((row, None))).collect()),
+        || Ok(()),
+        |found| inspect(found, max_pixels).map_err(|error| Trouble::Item(error.to_string())),
+        |(), _, rows: Vec<SourceRow>| Ok(rows.into_iter().map(|row| Ok((row, None))).collect()),
         progress,
     )
 }

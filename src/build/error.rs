@@ -37,6 +37,12 @@ pub enum BuildError {
         /// What was found, and what was expected.
         problem: String,
     },
+    /// What the images are read from is not there any more, or not yet.
+    #[error("{0}; nothing was noted, the same command goes on from here")]
+    Away(String),
+    /// What cannot be.
+    #[error("{0}; this is a bug of ours")]
+    Internal(String),
     /// The stage was asked to stop; the same call continues.
     #[error("stopped; the same command goes on from here")]
     Stopped,

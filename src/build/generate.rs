@@ -45,13 +45,13 @@ impl Item for Task {
     }
 }
 
-/// Makes every image of `tasks`.
+/// Makes every image of `tasks`; the model is loaded only if there is one left to make.
 ///
 /// # Errors
 /// [`BuildError`].
 pub fn generate(
     tasks: Vec<Task>,
-    generator: &dyn Generator,
+    load: impl FnOnce() -> Result<Box<dyn Generator>, BuildError>,
     settings: &Settings,
     options: &StageOptions,
     progress: &mut dyn FnMut(Progress) -> bool,
@@ -62,8 +62,9 @@ pub fn generate(
         settings,
         options,
         tasks,
+        load,
         |task| Ok(task.request.clone()),
-        |tasks, requests| {
+        |generator, tasks, requests| {
             let make = |requests: &[Request]| generator.generate(requests);
             let images = in_batches(&requests, &mut batch_size, make)?;
             let made = tasks.par_iter().zip(images);

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::error::BuildError;
 use super::picture::Picture;
 use super::rows::{SourceKind, SourceRow};
-use super::sources;
+use super::sources::{self, LoadError};
+use super::stage::Trouble;
 use super::state::{StageReader, StateError};
 use crate::bank::Category;
 use crate::bank::write::replace_file;
@@ -53,10 +54,10 @@ pub fn fix_categories(state: &Path, categories: &[Category]) -> Result<(), Build
         let differs = |(a, b): &(&Category, &Category)| a != b;
         let first = before.iter().zip(categories).find(differs);
         let difference = match first {
-            Some((a, b)) => format!(
-                "{} {:?} was there, {} {:?} is given",
-                a.id, a.name, b.id, b.name
-            ),
+            Some((a, b)) => {
+                let text = |category| serde_json::to_string(category).unwrap_or_default();
+                format!("{} was there, {} is given", text(a), text(b))
+            }
             None => format!(
                 "{} were there, {} are given",
                 before.len(),
@@ -94,6 +95,16 @@ impl Images {
         let settings = folder.as_ref().map(|folder| &folder.settings);
         let max_pixels = settings.and_then(|settings| settings.get("max_pixels")?.as_u64());
         let generated = StageReader::<SourceRow>::open(state, GENERATE_STAGE)?;
+        if folder.is_none() && generated.is_none() {
+            return Err(StateError::Unfinished {
+                state: state.to_owned(),
+                stage: FOLDER_STAGE.to_owned(),
+                problem: "no images have come in; begin with `pastebank build folder` or \
+                          `build generate`"
+                    .to_owned(),
+            }
+            .into());
+        }
         let (mut rows, mut broken) = (Vec::new(), Vec::new());
         for reader in [&folder, &generated].into_iter().flatten() {
             for (key, (line, _)) in &reader.items {
@@ -145,13 +156,13 @@ impl Images {
     ///
     /// # Errors
     /// In words: it is gone, has changed, or cannot be decoded any more.
-    pub fn picture(&self, row: &SourceRow) -> Result<Picture, String> {
+    pub(super) fn picture(&self, row: &SourceRow) -> Result<Picture, Trouble> {
         let name = self.spoken_name(row.category);
         let (path, file) = match (row.kind, &row.path) {
             (SourceKind::Folder, Some(path)) => {
                 let path = Path::new(path);
                 let file = sources::read_unchanged(path, row.xxh3);
-                (path, file.map_err(|error| error.to_string())?)
+                (path, file.map_err(trouble)?)
             }
             _ => {
                 let reader = self.generated.as_ref();
@@ -165,7 +176,15 @@ impl Images {
         let picture = picture.map_err(|error| error.to_string())?;
         match <[u32; 2]>::from(picture.pixels.dimensions()) == row.size {
             true => Ok(picture),
-            false => Err(format!("{}: its size has changed", row.key)),
+            false => Err(format!("{}: its size has changed", row.key).into()),
         }
+    }
+}
+
+/// A file that cannot be read was there when it was listed.
+fn trouble(error: LoadError) -> Trouble {
+    match error {
+        LoadError::Unreadable(words) => Trouble::Surroundings(words),
+        error => Trouble::Item(error.to_string()),
     }
 }

@@ -56,7 +56,7 @@ pub fn references(
     bank: &CutoutBank,
     categories: &[Category],
     most: NonZero<usize>,
-    embedder: &dyn ImageEmbedder,
+    load: impl FnOnce() -> Result<Box<dyn ImageEmbedder>, BuildError>,
     settings: &Settings,
     options: &StageOptions,
     progress: &mut dyn FnMut(Progress) -> bool,
@@ -82,14 +82,15 @@ pub fn references(
         settings,
         &options,
         objects.collect(),
-        |objects| {
+        load,
+        |objects: &Objects| {
             let cutouts = objects.rows.iter().filter_map(|&row| bank.get(row));
             Ok(cutouts.filter_map(object_on_white).collect::<Vec<_>>())
         },
-        |_, batch| {
+        |embedder, _, batch| {
             let mut means = Vec::new();
             for images in batch {
-                let vectors = embed(embedder, &images, &mut batch_size)?;
+                let vectors = embed(&**embedder, &images, &mut batch_size)?;
                 let bytes = mean(&vectors).into_iter().flat_map(f32::to_le_bytes);
                 let reference = Reference {
                     objects: images.len(),

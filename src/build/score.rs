@@ -2,6 +2,7 @@
 //! real objects of the category.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use candle_core::Tensor;
 use image::{GrayImage, RgbImage};
@@ -12,9 +13,9 @@ use super::error::BuildError;
 use super::images::Images;
 use super::models::{ImageEmbedder, ModelError};
 use super::rows::SourceRow;
-use super::segment::{self, Segmented, stage_of};
+use super::segment::{self, Segmented, mask_key, stage_of};
 use super::stage::{self, Item, Outcome, StageOptions, StageReport};
-use super::state::StageReader;
+use super::state::{Line, StageReader, StateError};
 use crate::resume::{Progress, Settings};
 
 /// The stage's name.
@@ -32,19 +33,19 @@ pub struct Scored {
 }
 
 /// What masks are scored with.
-pub struct Scorer<'a> {
+pub struct Scorer {
     /// CLIP's image side.
-    pub images: &'a dyn ImageEmbedder,
+    pub images: Box<dyn ImageEmbedder>,
     /// Unit vectors of the texts, by category.
     pub texts: HashMap<i64, Vec<f32>>,
     /// Real objects, if these are wanted.
-    pub similarity: Option<Similarity<'a>>,
+    pub similarity: Option<Similarity>,
 }
 
 /// Real objects to compare with.
-pub struct Similarity<'a> {
+pub struct Similarity {
     /// The model that embeds; CLIP's image side itself where `None` is given.
-    pub images: Option<&'a dyn ImageEmbedder>,
+    pub images: Option<Box<dyn ImageEmbedder>>,
     /// The mean of the unit vectors of each category's real objects: its product with a unit vector
     /// is the mean of the cosines.
     pub means: HashMap<i64, Vec<f32>>,
@@ -74,12 +75,34 @@ impl Item for Mask<'_> {
     }
 }
 
-/// The key of a mask's score.
-pub(crate) fn score_key(segmenter: &str, key: &str) -> String {
-    format!("{segmenter}:{key}")
+/// The key of a mask's score. The mask's own hash is part of it, so that a mask that was made anew is
+/// scored anew.
+pub(crate) fn score_key(segmenter: &str, row: &SourceRow, mask: &Line<Segmented>) -> String {
+    let hash = mask.blob.map_or(0, |blob| blob.xxh3);
+    format!("{segmenter}:{}@{hash:016x}", mask_key(row))
 }
 
-/// Scores every mask of `segmenters` on `rows`.
+/// What a segmenter said of an image.
+///
+/// # Errors
+/// [`StateError::Unfinished`] if it has not seen the image yet.
+pub(crate) fn mask_line<'a>(
+    state: &Path,
+    reader: &'a StageReader<Segmented>,
+    segmenter: &str,
+    row: &SourceRow,
+) -> Result<&'a Line<Segmented>, StateError> {
+    let found = reader.items.get(&mask_key(row));
+    found
+        .map(|(line, _)| line)
+        .ok_or_else(|| StateError::Unfinished {
+            state: state.to_owned(),
+            stage: stage_of(segmenter),
+            problem: format!("it has not seen {} yet; run it again", row.key),
+        })
+}
+
+/// Scores every mask of `segmenters` on `rows`; the models are loaded only if there is one left.
 ///
 /// # Errors
 /// [`BuildError`], also if a segmenter's stage is not finished.
@@ -87,7 +110,7 @@ pub fn score(
     images: &Images,
     rows: &[&SourceRow],
     segmenters: &[String],
-    scorer: &Scorer<'_>,
+    load: impl FnOnce() -> Result<Scorer, BuildError>,
     settings: &Settings,
     options: &StageOptions,
     progress: &mut dyn FnMut(Progress) -> bool,
@@ -99,10 +122,10 @@ pub fn score(
     let mut masks = Vec::new();
     for row in rows {
         for (number, (segmenter, reader)) in segmenters.iter().zip(&readers).enumerate() {
-            let line = reader.items.get(&row.key).map(|(line, _)| line);
-            if line.is_some_and(|line| line.row.is_some()) {
+            let line = mask_line(&options.state, reader, segmenter, row)?;
+            if line.row.is_some() {
                 masks.push(Mask {
-                    key: score_key(segmenter, &row.key),
+                    key: score_key(segmenter, row, line),
                     segmenter: number,
                     row,
                 });
@@ -115,15 +138,13 @@ pub fn score(
         settings,
         options,
         masks,
-        |mask| {
+        load,
+        |mask: &Mask<'_>| {
             let picture = images.picture(mask.row)?;
             let soft = read_mask(&readers[mask.segmenter], mask.row)?;
             Ok(on_white_square(&picture.pixels, &soft))
         },
-        |masks, objects| {
-            let scores = scores(scorer, masks, &objects, &mut batch_size)?;
-            Ok(scores.into_iter().map(Ok).collect::<Vec<Outcome<Scored>>>())
-        },
+        |scorer, masks, objects| Ok(scores(scorer, masks, &objects, &mut batch_size)?),
         progress,
     )
 }
@@ -147,22 +168,22 @@ pub(crate) fn read_mask(
     reader: &StageReader<Segmented>,
     row: &SourceRow,
 ) -> Result<GrayImage, String> {
-    let png = reader.blob(&row.key).map_err(|error| error.to_string())?;
+    let png = reader
+        .blob(&mask_key(row))
+        .map_err(|error| error.to_string())?;
     let png = png.ok_or_else(|| format!("{}: its mask is not there", row.key))?;
     segment::decode(&png, row.size)
 }
 
-type Score = (Scored, Option<Vec<u8>>);
-
 fn scores(
-    scorer: &Scorer<'_>,
+    scorer: &Scorer,
     masks: &[&Mask<'_>],
     objects: &[RgbImage],
     batch_size: &mut usize,
-) -> Result<Vec<Score>, ModelError> {
-    let vectors = embed(scorer.images, objects, batch_size)?;
+) -> Result<Vec<Outcome<Scored>>, ModelError> {
+    let vectors = embed(&*scorer.images, objects, batch_size)?;
     let compared = match &scorer.similarity {
-        Some(similarity) => match similarity.images {
+        Some(similarity) => match similarity.images.as_deref() {
             Some(images) => Some((similarity, embed(images, objects, batch_size)?)),
             None => Some((similarity, vectors.clone())),
         },
@@ -173,16 +194,32 @@ fn scores(
         let text = scorer.texts.get(&category).map_or(&[][..], |text| text);
         let similarity = compared.as_ref().and_then(|(similarity, vectors)| {
             let mean = similarity.means.get(&category)?;
-            Some(dot(vectors.get(index)?, mean))
+            Some(cosine(vectors.get(index)?, mean, "the real objects'"))
         });
-        let scored = Scored {
-            clip: 100.0 * dot(vector, text),
-            similarity,
-        };
+        let clip = 100.0 * cosine(vector, text, "the texts'")?;
+        let similarity = similarity.transpose()?;
+        if !clip.is_finite() || similarity.is_some_and(|similarity| !similarity.is_finite()) {
+            return Ok(Err("its score is not finite".to_owned()));
+        }
         let bytes = vector.iter().flat_map(|value| value.to_le_bytes());
-        (scored, Some(bytes.collect()))
+        Ok(Ok((Scored { clip, similarity }, Some(bytes.collect()))))
     };
-    Ok(masks.iter().zip(&vectors).enumerate().map(score).collect())
+    masks.iter().zip(&vectors).enumerate().map(score).collect()
+}
+
+/// The product of two unit vectors of the same space.
+fn cosine(vector: &[f32], other: &[f32], whose: &str) -> Result<f32, ModelError> {
+    match vector.len() == other.len() {
+        true => Ok(dot(vector, other)),
+        false => Err(ModelError::Setting {
+            model: "score".to_owned(),
+            problem: format!(
+                "the image's vector has {} values, {whose} have {}; they must be of one model",
+                vector.len(),
+                other.len()
+            ),
+        }),
+    }
 }
 
 /// Unit vectors of the images.

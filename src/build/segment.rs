@@ -20,10 +20,15 @@ use crate::resume::{Progress, Settings};
 
 const PREFIX: &str = "segment-";
 
-/// The stage of a segmenter. A model's mode, such as that of `sam-vit-b:centre`, is part of it, and
-/// folders bear no colons.
+/// The stage of a segmenter.
 pub fn stage_of(segmenter: &str) -> String {
-    format!("{PREFIX}{}", segmenter.replace(':', "-"))
+    format!("{PREFIX}{segmenter}")
+}
+
+/// The key of an image's mask. The image's own hash is part of it, so that an image that was made or
+/// found anew is segmented anew.
+pub(crate) fn mask_key(row: &SourceRow) -> String {
+    format!("{}@{:016x}", row.key, row.xxh3)
 }
 
 /// The segmenters that a state folder has stages of, in alphabetical order.
@@ -48,39 +53,51 @@ pub struct Segmented {
     pub area: f32,
 }
 
-impl Item for &SourceRow {
+/// An image that is to have a mask.
+struct Image<'a> {
+    key: String,
+    row: &'a SourceRow,
+}
+
+impl Item for Image<'_> {
     fn key(&self) -> &str {
         &self.key
     }
 
     fn bytes(&self) -> usize {
-        (self.size[0] as usize)
-            .saturating_mul(self.size[1] as usize)
-            .saturating_mul(8)
+        let [width, height] = self.row.size.map(|side| side as usize);
+        width.saturating_mul(height).saturating_mul(8)
     }
 }
 
-/// Has `segmenter` find the object on every one of `rows`.
+/// Has the segmenter of that name find the object on every one of `rows`; it is loaded only if there
+/// is one left.
 ///
 /// # Errors
 /// [`BuildError`].
 pub fn segment(
     images: &Images,
     rows: &[&SourceRow],
-    segmenter: &dyn Segmenter,
+    name: &str,
+    load: impl FnOnce() -> Result<Box<dyn Segmenter>, BuildError>,
     settings: &Settings,
     options: &StageOptions,
     progress: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<StageReport, BuildError> {
     let mut batch_size = options.batch_size.get();
+    let items = rows.iter().map(|row| Image {
+        key: mask_key(row),
+        row,
+    });
     stage::run(
-        &stage_of(segmenter.name()),
+        &stage_of(name),
         settings,
         options,
-        rows.to_vec(),
-        |row| images.picture(row),
-        |_, pictures| {
-            let masks = masks_of(segmenter, &pictures, &mut batch_size)?;
+        items.collect(),
+        load,
+        |image: &Image<'_>| images.picture(image.row),
+        |segmenter, _, pictures| {
+            let masks = masks_of(&**segmenter, &pictures, &mut batch_size)?;
             Ok(masks.into_par_iter().map(line).collect())
         },
         progress,

@@ -2,6 +2,7 @@
 //! down batch by batch.
 
 use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::error::BuildError;
 use super::state::{Line, Log, Shard};
 use crate::ordered::{self, Ended, threads_or_all};
+use crate::panic_message;
 use crate::resume::{Progress, Settings};
 
 /// Bytes of decoded images that wait for the model at once.
@@ -60,6 +62,28 @@ pub struct StageReport {
 /// What came of an item: a row with its bytes, or why there is none.
 pub(super) type Outcome<R> = Result<(R, Option<Vec<u8>>), String>;
 
+/// Why an item could not be prepared.
+pub(super) enum Trouble {
+    /// It is the item's own: noted, and the others go on.
+    Item(String),
+    /// A disk or a folder is away, which is no item's fault: the run ends, and nothing is noted.
+    Surroundings(String),
+}
+
+impl From<String> for Trouble {
+    fn from(problem: String) -> Trouble {
+        Trouble::Item(problem)
+    }
+}
+
+impl Trouble {
+    pub fn into_words(self) -> String {
+        match self {
+            Trouble::Item(words) | Trouble::Surroundings(words) => words,
+        }
+    }
+}
+
 /// An item and what it takes to work on it.
 pub(super) trait Item: Sync {
     /// What tells it from all others of the stage.
@@ -69,15 +93,18 @@ pub(super) trait Item: Sync {
 }
 
 /// Opens the shard of `stage`, does those of `items` that belong to it and have no line yet, and
-/// marks it complete. `prepare` runs on many threads; `work` gets whole batches in order, with those
-/// items only that could be prepared, and answers for each.
-pub(super) fn run<I: Item, P: Send, R: Serialize + DeserializeOwned>(
+/// marks it complete. `load` is called once, if there is anything to do at all. `prepare` runs on many
+/// threads; `work` gets whole batches in order, with those items only that could be prepared, and
+/// answers for each.
+#[expect(clippy::too_many_arguments)]
+pub(super) fn run<I: Item, P: Send, R: Serialize + DeserializeOwned, M>(
     stage: &str,
     settings: &Settings,
     options: &StageOptions,
     items: Vec<I>,
-    prepare: impl Fn(&I) -> Result<P, String> + Sync,
-    mut work: impl FnMut(&[&I], Vec<P>) -> Result<Vec<Outcome<R>>, BuildError>,
+    load: impl FnOnce() -> Result<M, BuildError>,
+    prepare: impl Fn(&I) -> Result<P, Trouble> + Sync,
+    mut work: impl FnMut(&M, &[&I], Vec<P>) -> Result<Vec<Outcome<R>>, BuildError>,
     progress: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<StageReport, BuildError> {
     let mut log: Log<R> = Log::open(
@@ -94,9 +121,14 @@ pub(super) fn run<I: Item, P: Send, R: Serialize + DeserializeOwned>(
         |item: &I| !log.has(item.key()) || (options.retry_failed && log.has_problem(item.key()));
     let pending: Vec<&I> = items.iter().filter(|item| is_pending(item)).collect();
     let earlier = total - pending.len();
-    if !pending.is_empty() {
-        log.reopen()?;
-    }
+    let model = match pending.is_empty() {
+        true => None,
+        false => {
+            let model = load()?;
+            log.reopen()?;
+            Some(model)
+        }
+    };
     let mut tell = |done: usize| {
         let goes_on = progress(Progress {
             first: earlier,
@@ -120,7 +152,7 @@ pub(super) fn run<I: Item, P: Send, R: Serialize + DeserializeOwned>(
     ordered::run(
         0..pending.len(),
         &plan,
-        |index| prepare(pending[index]),
+        |index| prepared(&prepare, pending[index]),
         |index, prepared| {
             let item = pending[index];
             match prepared {
@@ -128,15 +160,16 @@ pub(super) fn run<I: Item, P: Send, R: Serialize + DeserializeOwned>(
                     batch.push(item);
                     prepared_items.push(prepared);
                 }
-                Err(problem) => lines.push(line_of(item.key(), Err(problem))),
+                Err(Trouble::Item(problem)) => lines.push(line_of(item.key(), Err(problem))),
+                Err(Trouble::Surroundings(problem)) => return Err(BuildError::Away(problem)),
             }
             // Items that fail are cheap: many of them make one write.
             let is_full = batch.len().max(lines.len() / 64) >= options.batch_size.get();
             if !is_full && index + 1 < pending.len() {
                 return Ok(());
             }
-            if !batch.is_empty() {
-                let outcomes = work(&batch, std::mem::take(&mut prepared_items))?;
+            if let Some(model) = model.as_ref().filter(|_| !batch.is_empty()) {
+                let outcomes = work(model, &batch, std::mem::take(&mut prepared_items))?;
                 check_count(stage, batch.len(), outcomes.len())?;
                 let answered = batch.drain(..).zip(outcomes);
                 lines.extend(answered.map(|(item, outcome)| line_of(item.key(), outcome)));
@@ -147,10 +180,7 @@ pub(super) fn run<I: Item, P: Send, R: Serialize + DeserializeOwned>(
     )
     .map_err(|ended| match ended {
         Ended::Consumer(error) => error,
-        Ended::Panic(message) => BuildError::Option {
-            option: "stage",
-            problem: format!("{stage}: a worker panicked: {message}"),
-        },
+        Ended::Panic(message) => BuildError::Internal(format!("{stage}: {message}")),
     })?;
     let failed = items
         .iter()
@@ -164,14 +194,22 @@ pub(super) fn run<I: Item, P: Send, R: Serialize + DeserializeOwned>(
     })
 }
 
+/// A decoder that panics is the item's trouble, not the end of the stage.
+fn prepared<I, P>(prepare: &impl Fn(&I) -> Result<P, Trouble>, item: &I) -> Result<P, Trouble> {
+    let caught = catch_unwind(AssertUnwindSafe(|| prepare(item)));
+    caught.unwrap_or_else(|panic| {
+        let words = format!("reading it panicked: {}", panic_message(&*panic));
+        Err(Trouble::Item(words))
+    })
+}
+
 /// An item without an answer would be taken for done.
 fn check_count(stage: &str, items: usize, outcomes: usize) -> Result<(), BuildError> {
     match items == outcomes {
         true => Ok(()),
-        false => Err(BuildError::Option {
-            option: "stage",
-            problem: format!("{stage}: the model answered {outcomes} times to {items} items"),
-        }),
+        false => Err(BuildError::Internal(format!(
+            "{stage}: the model answered {outcomes} times to {items} items"
+        ))),
     }
 }
 

@@ -68,6 +68,28 @@ const DIFFUSION_FILES: &[&str] = &[
     "text_encoder/config.json",
     "tokenizer/vocab.json",
     "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "scheduler/scheduler_config.json",
+    "model_index.json",
+];
+/// XL has a second text encoder.
+const DIFFUSION_XL_FILES: &[&str] = &[
+    "unet/diffusion_pytorch_model.safetensors",
+    "unet/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "text_encoder/model.safetensors",
+    "text_encoder/config.json",
+    "text_encoder_2/model.safetensors",
+    "text_encoder_2/config.json",
+    "tokenizer/vocab.json",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer_2/vocab.json",
+    "tokenizer_2/merges.txt",
+    "tokenizer_2/special_tokens_map.json",
+    "scheduler/scheduler_config.json",
+    "model_index.json",
 ];
 
 /// A row of the table; all but the last are commercial.
@@ -108,17 +130,23 @@ pub const OFFERED: &[Offered] = &[
     row("dinov2", Task::Scorer, "facebook/dinov2-base", VISION_FILES, "Apache-2.0"),
     row("sd1.5", Task::Generator, "stable-diffusion-v1-5/stable-diffusion-v1-5", DIFFUSION_FILES, "CreativeML OpenRAIL-M"),
     row("sd2.1", Task::Generator, "stabilityai/stable-diffusion-2-1", DIFFUSION_FILES, "CreativeML OpenRAIL++-M"),
-    row("sdxl", Task::Generator, "stabilityai/stable-diffusion-xl-base-1.0", DIFFUSION_FILES, "CreativeML OpenRAIL++-M"),
+    row("sdxl", Task::Generator, "stabilityai/stable-diffusion-xl-base-1.0", DIFFUSION_XL_FILES, "CreativeML OpenRAIL++-M"),
     Offered {
         non_commercial: true,
-        ..row("sdxl-turbo", Task::Generator, "stabilityai/sdxl-turbo", DIFFUSION_FILES, "Stability AI Non-Commercial Research Community")
+        ..row("sdxl-turbo", Task::Generator, "stabilityai/sdxl-turbo", DIFFUSION_XL_FILES, "Stability AI Non-Commercial Research Community")
     },
 ];
+
+/// After the name of a Segment Anything: the centre is pointed at instead of the corners.
+pub const CENTRE: &str = "-centre";
 
 /// The model of that name. Segment Anything's other way of asking, as in `sam-vit-b-centre`, is the
 /// same model.
 pub fn find(name: &str) -> Option<&'static Offered> {
-    let name = name.strip_suffix("-centre").unwrap_or(name);
+    let family = name
+        .strip_suffix(CENTRE)
+        .filter(|name| name.contains("sam"));
+    let name = family.unwrap_or(name);
     OFFERED.iter().find(|offered| offered.name == name)
 }
 

@@ -5,7 +5,7 @@ use super::clip::{ClipImages, ClipTexts};
 use super::clipseg::{self, ClipSeg};
 use super::diffusion::{Diffusion, DiffusionOptions};
 use super::dinov2::Dinov2;
-use super::licences::{Task, find};
+use super::licences::{CENTRE, Task, find};
 use super::mobileclip::{MobileClipImages, MobileClipTexts};
 use super::sam::{Prompt, SamOptions, SamSegmenter, Variant};
 use super::siglip::{SiglipImages, SiglipTexts};
@@ -34,7 +34,8 @@ pub struct GeneratorOptions {
     pub size: Option<usize>,
 }
 
-/// A segmenter by name; a mode may follow a colon.
+/// A segmenter by name; `-centre` after that of a Segment Anything has it look at the centre instead
+/// of the corners.
 ///
 /// # Errors
 /// [`ModelError`] if its files are missing or wrong.
@@ -44,20 +45,22 @@ pub fn segmenter(
     options: &SegmenterOptions,
     compute: &Compute,
 ) -> Result<Box<dyn Segmenter>, ModelError> {
-    let (family, mode) = name.split_once(':').unwrap_or((name, ""));
-    Ok(match (family, mode) {
-        ("alpha", "") => Box::new(Alpha),
-        ("u2net", "") => Box::new(U2Net::load(files, &u2net::Config::u2net(), compute)?),
-        ("u2netp", "") => Box::new(U2Net::load(files, &u2net::Config::u2netp(), compute)?),
-        ("clipseg", "") => Box::new(ClipSeg::load(files, clipseg::PROMPT, compute)?),
-        (family, mode) => {
+    Ok(match name {
+        "alpha" => Box::new(Alpha),
+        "u2net" => Box::new(U2Net::load(files, &u2net::Config::u2net(), compute)?),
+        "u2netp" => Box::new(U2Net::load(files, &u2net::Config::u2netp(), compute)?),
+        "clipseg" => Box::new(ClipSeg::load(files, clipseg::PROMPT, compute)?),
+        name => {
+            let (family, is_centre) = match name.strip_suffix(CENTRE) {
+                Some(family) => (family, true),
+                None => (name, false),
+            };
             let mut variants = Variant::ALL.into_iter();
             let variant = variants.find(|variant| variant.name() == family);
             let variant = variant.ok_or_else(|| unknown(name))?;
-            let options = match mode {
-                "" => corners(options),
-                "centre" => SamOptions::centre(),
-                _ => return Err(unknown(name)),
+            let options = match is_centre {
+                false => corners(options),
+                true => SamOptions::centre(),
             };
             Box::new(SamSegmenter::load(files, variant, options, compute)?)
         }

@@ -15,7 +15,10 @@ use crate::pack::decode::upright;
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It cannot be read or decoded, or has too many pixels.
+    /// It cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// It cannot be decoded, or has too many pixels.
     #[error("{0}")]
     Image(String),
     /// The file is not the one that was listed.
@@ -33,7 +36,7 @@ impl From<Problem> for LoadError {
 /// perceptual hash of 64 bits (a gradient hash: neighbours compared on a 9 by 8 grid).
 ///
 /// # Errors
-/// [`LoadError::Image`].
+/// [`LoadError`].
 pub fn inspect(found: &Found, max_pixels: u64) -> Result<SourceRow, LoadError> {
     let file = read(&found.path)?;
     let image = upright(&found.path, &file, max_pixels)?;
@@ -46,14 +49,24 @@ pub fn inspect(found: &Found, max_pixels: u64) -> Result<SourceRow, LoadError> {
         look: look(&image),
         prompt: None,
         seed: None,
-        path: Some(found.path.to_string_lossy().into_owned()),
+        path: Some(path_text(&found.path)?),
         source: found.source.clone(),
         licence: found.licence.clone(),
     })
 }
 
+/// The path from the root, as text: later stages may run in other folders.
+fn path_text(path: &Path) -> Result<String, LoadError> {
+    let name = || path.display();
+    let absolute = std::path::absolute(path)
+        .map_err(|error| LoadError::Unreadable(format!("{}: {error}", name())))?;
+    let text = absolute.into_os_string().into_string();
+    text.map_err(|_| LoadError::Image(format!("{}: its name is not Unicode", name())))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|error| LoadError::Image(format!("{}: {error}", path.display())))
+    std::fs::read(path)
+        .map_err(|error| LoadError::Unreadable(format!("{}: {error}", path.display())))
 }
 
 /// The gradient hash of what is seen on white.
@@ -83,7 +96,7 @@ pub fn read_unchanged(path: &Path, xxh3: u64) -> Result<Vec<u8>, LoadError> {
 /// Reads and decodes an image.
 ///
 /// # Errors
-/// [`LoadError::Image`].
+/// [`LoadError`].
 pub fn open(path: &Path, category: &str, max_pixels: u64) -> Result<Picture, LoadError> {
     decode(path, &read(path)?, category, max_pixels)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use super::lock::Lock;
+use super::reader::{mixed, shards_of};
 use super::{Shard, StateError};
 use crate::bank::write::replace_file;
 use crate::resume::{Settings, difference};
@@ -92,6 +93,8 @@ impl<R: Serialize + DeserializeOwned> Log<R> {
         settings: &Settings,
         restart: bool,
     ) -> Result<Log<R>, StateError> {
+        // Before anything is made: a part that is refused leaves nothing behind.
+        check_siblings(state, stage, shard, settings)?;
         let folder = state.join(stage).join(shard.folder_name());
         fs::create_dir_all(&folder).map_err(StateError::io(&folder))?;
         let lock = Lock::take(&folder)?;
@@ -217,6 +220,48 @@ impl<R: Serialize + DeserializeOwned> Log<R> {
         replace_file(&path, text.as_bytes())
             .map_err(|error| StateError::io(&path)(std::io::Error::other(error)))
     }
+}
+
+/// Holds the other shards' number and settings against those of this one, before any work.
+fn check_siblings(
+    state: &Path,
+    stage: &str,
+    shard: Shard,
+    settings: &Settings,
+) -> Result<(), StateError> {
+    for sibling in shards_of(state, stage)? {
+        if sibling.shard.count != shard.count {
+            return Err(StateError::Unfinished {
+                state: state.to_owned(),
+                stage: stage.to_owned(),
+                problem: mixed(shard.count, sibling.shard.count),
+            });
+        }
+        let folder = state.join(stage).join(sibling.shard.folder_name());
+        let header = match sibling.shard == shard {
+            true => None,
+            false => read_header(&folder.join(JOURNAL_FILE))?,
+        };
+        let difference = header.and_then(|header| difference(&header.settings, settings));
+        if let Some(difference) = difference {
+            return Err(StateError::Settings { folder, difference });
+        }
+    }
+    Ok(())
+}
+
+/// The first line of a journal; none where there is no file, or no whole line.
+fn read_header(path: &Path) -> Result<Option<Header>, StateError> {
+    let mut line = Vec::new();
+    match File::open(path) {
+        Ok(file) => BufReader::new(file)
+            .read_until(b'\n', &mut line)
+            .map_err(StateError::io(path))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StateError::io(path)(source)),
+    };
+    // A damaged one is told when its own shard is opened.
+    Ok(serde_json::from_slice(&line).ok())
 }
 
 /// A journal as far as it is whole.

@@ -18,6 +18,8 @@ mod lock;
 mod reader;
 mod status;
 
+pub(crate) use lock::Lock;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -62,7 +64,7 @@ pub enum StateError {
     /// A shard that was made with other settings.
     #[error(
         "{}: was made with other settings: {difference}; choose another state folder, or throw \
-         away what this stage has done with --restart",
+         away what this stage has done with --restart (of this stage's own command)",
         folder.display()
     )]
     Settings {

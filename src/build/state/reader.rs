@@ -10,7 +10,7 @@ use twox_hash::XxHash3_64;
 
 use super::journal::{BLOB_FILE, Blob, COMPLETE_FILE, JOURNAL_FILE, Line, read_journal};
 use super::{Shard, StateError};
-use crate::resume::Settings;
+use crate::resume::{Settings, difference};
 
 /// A stage's lines by their keys, and whose shard's file holds their blobs.
 pub type Items<R> = BTreeMap<String, (Line<R>, usize)>;
@@ -52,7 +52,11 @@ impl<R: DeserializeOwned> StageReader<R> {
         for (number, found) in shards.iter().enumerate() {
             let folder = state.join(stage).join(found.shard.folder_name());
             if let Some(journal) = read_journal(&folder.join(JOURNAL_FILE))? {
-                reader.settings = journal.settings;
+                if number == 0 {
+                    reader.settings = journal.settings;
+                } else if let Some(difference) = difference(&reader.settings, &journal.settings) {
+                    return Err(StateError::Settings { folder, difference });
+                }
                 let lines = journal.lines.into_iter();
                 let items = lines.map(|line: Line<R>| (line.key.clone(), (line, number)));
                 reader.items.extend(items);
@@ -96,6 +100,13 @@ fn read_blob(path: &Path, blob: Blob) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Parts of different wholes overlap.
+pub(super) fn mixed(one: u32, other: u32) -> String {
+    format!(
+        "shards of {one} and of {other} are mixed; remove the folders N-of-{one} or N-of-{other}"
+    )
+}
+
 /// The shards of a stage that have been begun, in order.
 pub(crate) fn shards_of(state: &Path, stage: &str) -> Result<Vec<ShardState>, StateError> {
     let folder = state.join(stage);
@@ -128,8 +139,7 @@ fn check_shards(state: &Path, stage: &str, shards: &[ShardState]) -> Result<(), 
         .max()
         .unwrap_or(0);
     if let Some(other) = shards.iter().find(|found| found.shard.count != count) {
-        let problem = format!("shards of {} and of {count} are mixed", other.shard.count);
-        return Err(unfinished(problem));
+        return Err(unfinished(mixed(other.shard.count, count)));
     }
     let is_there = |index: &u32| {
         let mut complete = shards.iter().filter(|found| found.is_complete);

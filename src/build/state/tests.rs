@@ -177,6 +177,16 @@ fn a_stage_is_whole_when_all_its_parts_are() {
     let reader = read().unwrap().unwrap();
     assert_eq!(reader.blob("a").unwrap(), Some(vec![2, 2]));
     assert_eq!(reader.blob("b").unwrap(), Some(vec![1]));
-    drop(part(0, 2));
+    let open = |index, count, value| {
+        let shard = Shard::new(index, count).unwrap();
+        let log: Result<Log<u32>, _> =
+            Log::open(state.path(), STAGE, shard, &settings(value), false);
+        log.map(|_| ()).unwrap_err().to_string()
+    };
+    assert!(open(0, 3, 2).contains("`steps` was 1, now it is 2"));
+    fs::remove_dir_all(state.path().join(STAGE).join("0-of-3")).unwrap();
+    // Its own journal is gone: the others' settings still hold.
+    assert!(open(0, 3, 2).contains("`steps` was 1, now it is 2"));
+    assert!(open(0, 2, 1).contains("mixed"));
     assert!(read().unwrap_err().to_string().contains("mixed"));
 }

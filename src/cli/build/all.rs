@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Deserialize;
 
-use super::super::common::{Usage, catch_interrupts, say};
+use super::super::common::{Threads, Usage, catch_interrupts, say};
 use super::common::{Part, Work, below};
 use super::filter::{FilterSettings, Place, filter_state};
 use super::folder::{FolderSettings, take};
@@ -15,6 +15,7 @@ use super::model::Computing;
 use super::references::{ReferenceSettings, learn};
 use super::score::{ScoreSettings, score_state};
 use super::segment::{SegmentSettings, segment_state};
+use crate::build::state::Shard;
 
 /// Run all stages by a settings file, each from where it was stopped.
 ///
@@ -25,8 +26,14 @@ pub(in crate::cli) struct All {
     /// The settings, TOML; relative paths in it are below the file's folder.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Do part I of N of every stage.
+    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
+    shard: Shard,
     #[command(flatten)]
-    part: Part,
+    threads: Threads,
+    /// Try those again that failed before.
+    #[arg(long)]
+    retry_failed: bool,
     /// Replace a bank that is in the output folder.
     #[arg(long)]
     force: bool,
@@ -59,10 +66,17 @@ impl All {
         let accept = settings.accept_non_commercial;
         let computing = Computing::of_settings(device, precision, accept)
             .with_context(|| self.config.display().to_string())?;
+        settings.check(&computing)?;
         catch_interrupts()?;
         let work = Work {
             state: settings.state.clone(),
-            part: self.part.clone(),
+            part: Part {
+                shard: self.shard,
+                threads: self.threads,
+                // One stage is thrown away by its own command, never all of them at once.
+                restart: false,
+                retry_failed: self.retry_failed,
+            },
         };
         let categories = settings.categories.as_deref();
         if let Some(folder) = &settings.folder {
@@ -84,8 +98,8 @@ impl All {
         let place = Place {
             state: &settings.state,
             out: &settings.bank,
-            shard: self.part.shard,
-            threads: self.part.threads,
+            shard: self.shard,
+            threads: self.threads,
             force: self.force,
         };
         filter_state(&place, &settings.filter)
@@ -110,6 +124,23 @@ fn read(file: &Path) -> Result<Settings> {
 }
 
 impl Settings {
+    /// What is wrong is told before any work, not after the weekend that the first stage takes.
+    fn check(&self, computing: &Computing) -> Result<()> {
+        if let Some(generate) = &self.generate {
+            generate.check(computing)?;
+        }
+        for segmenter in &self.segment {
+            segmenter.check(computing)?;
+        }
+        if let Some(references) = &self.references {
+            references.check(computing)?;
+        }
+        if let Some(score) = &self.score {
+            score.check(computing)?;
+        }
+        self.filter.check()
+    }
+
     fn move_below(&mut self, folder: &Path) {
         for path in [
             Some(&mut self.state),

@@ -11,8 +11,9 @@ use super::super::common::{
     Interrupted, Threads, Usage, category_file, goes_on, progress_bar, say,
 };
 use crate::bank::Category;
+use crate::bank::write::hash_file;
 use crate::build::BuildError;
-use crate::build::images::{categories_of_state, fix_categories};
+use crate::build::images::categories_of_state;
 use crate::build::stage::{StageOptions, StageReport};
 use crate::build::state::Shard;
 use crate::resume::{Progress, Settings};
@@ -56,8 +57,8 @@ impl Work {
     }
 }
 
-/// The categories of a state folder: those of `file` (held against what is there), else those that
-/// are there, else what `make` gives.
+/// The categories of a state folder: those of `file`, else those that are there, else what `make`
+/// gives. Nothing is written yet.
 pub(super) fn categories(
     state: &Path,
     file: Option<&Path>,
@@ -71,8 +72,13 @@ pub(super) fn categories(
     if categories.is_empty() {
         return Err(Usage("no categories; at least one was expected".to_owned()).into());
     }
-    fix_categories(state, &categories)?;
     Ok(categories)
+}
+
+/// XXH3-64 of a file that decides what comes out.
+pub(super) fn content_hash(file: &Path) -> Result<String> {
+    let (_, xxh3) = hash_file(file)?;
+    Ok(xxh3)
 }
 
 /// Categories of a JSON file, or of a text file with a name on each line.

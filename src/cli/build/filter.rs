@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use serde::Deserialize;
 
 use super::super::common::{
     Interrupted, Threads, Usage, bytes, catch_interrupts, goes_on, progress_bar, say,
 };
+use crate::bank::write::replace_file;
 use crate::build::choose::ChooseOptions;
 use crate::build::filter::Scores;
 use crate::build::images::{Images, categories_of_state};
 use crate::build::report::{FilterReport, Reported, SheetOptions, write_report};
 use crate::build::segment::segmenters_of;
-use crate::build::state::Shard;
+use crate::build::state::{Lock, Shard};
 use crate::build::store::{FilterError, FilterOptions, filter_and_store};
 use crate::pack::{PackError, Progress};
 
@@ -108,6 +109,14 @@ pub(super) struct Place<'a> {
 }
 
 impl FilterSettings {
+    /// Finds what is wrong before any stage begins.
+    pub fn check(&self) -> Result<()> {
+        let options = self.options(self.segmenters.clone());
+        options
+            .check()
+            .map_err(|error| Usage(error.to_string()).into())
+    }
+
     fn options(&self, segmenters: Vec<String>) -> ChooseOptions {
         let usual = ChooseOptions::default();
         ChooseOptions {
@@ -138,6 +147,11 @@ pub(super) fn filter_state(place: &Place<'_>, chosen: &FilterSettings) -> Result
     if !scores.has_scores() {
         say("no scores: every mask of the right size is taken (`build score` makes them)")?;
     }
+    if chosen.min_similarity.is_some() && !scores.has_similarities() {
+        let problem = "--min-similarity: no mask was compared with real objects; run `build \
+                       references` and then `build score --restart`";
+        return Err(Usage(problem.to_owned()).into());
+    }
     let usual = FilterOptions::default();
     let options = FilterOptions {
         choose: chosen.options(segmenters),
@@ -151,6 +165,11 @@ pub(super) fn filter_state(place: &Place<'_>, chosen: &FilterSettings) -> Result
         _ => place.out.join(place.shard.folder_name()),
     };
     let categories = categories_of_state(place.state)?;
+    let folder = report_folder(&out);
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    // Nothing but the bank may be in the bank's folder, so the lock lies beside it.
+    let _lock = Lock::take(&folder)?;
     let bar = progress_bar(0, "cutouts");
     let report = filter_and_store(
         scores.sources(),
@@ -192,15 +211,13 @@ fn tell(report: &FilterReport, scores: &Scores) -> Result<()> {
     }
     say(format_args!(
         "{} images came; {} cutouts stayed, {}",
-        scores.sources().len() + scores.broken().len(),
+        scores.sources().len() + scores.broken().count(),
         report.cutouts,
         bytes(report.bytes)
     ))?;
-    if !scores.broken().is_empty() {
-        say(format_args!(
-            "  {:>8} could not be opened",
-            scores.broken().len()
-        ))?;
+    if scores.broken().next().is_some() {
+        let count = scores.broken().count();
+        say(format_args!("  {count:>8} could not be opened"))?;
     }
     for (rule, count) in dropped {
         say(format_args!("  {count:>8} {}", rule.words()))?;
@@ -240,6 +257,13 @@ fn report_to(
     );
     bar.finish_and_clear();
     written?;
+    let broken = scores
+        .broken()
+        .map(|(key, problem)| format!("{key}: {problem}\n"));
+    replace_file(
+        &folder.join("broken.txt"),
+        broken.collect::<String>().as_bytes(),
+    )?;
     say(format_args!(
         "the bank is in {}, the report in {}",
         out.display(),

@@ -8,9 +8,9 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::super::common::{Usage, catch_interrupts, say};
-use super::common::{Work, below, categories, run_stage};
+use super::common::{Work, below, categories, of_build, run_stage};
 use crate::build::collect::collect;
-use crate::build::images::{FOLDER_STAGE, Images};
+use crate::build::images::{FOLDER_STAGE, Images, fix_categories};
 use crate::build::sources::{Found, categories_of, list_file, list_folder};
 use crate::pack::DEFAULT_MAX_PIXELS;
 
@@ -52,6 +52,7 @@ impl Folder {
 /// Runs the stage.
 pub(super) fn take(work: &Work, input: &FolderSettings, file: Option<&Path>) -> Result<()> {
     let (place, found) = input.found(&work.state, file)?;
+    let place = std::path::absolute(&place).unwrap_or(place);
     let options = work.options(NonZero::new(64).unwrap_or(NonZero::<usize>::MIN));
     let max_pixels = input.max_pixels.unwrap_or(DEFAULT_MAX_PIXELS);
     run_stage("images", |progress| {
@@ -71,12 +72,16 @@ impl FolderSettings {
         match (&self.input, &self.list) {
             (Some(input), None) => {
                 let categories = categories(state, file, || Ok(categories_of(input)?))?;
-                Ok((input.clone(), list_folder(input, &categories)?))
+                let found = list_folder(input, &categories)?;
+                fix_categories(state, &categories).map_err(of_build)?;
+                Ok((input.clone(), found))
             }
             (None, Some(list)) => {
                 let none = || Err(Usage("--categories is needed with --list".to_owned()).into());
                 let categories = categories(state, file, none)?;
-                Ok((list.clone(), list_file(list, &categories)?))
+                let found = list_file(list, &categories)?;
+                fix_categories(state, &categories).map_err(of_build)?;
+                Ok((list.clone(), found))
             }
             _ => Err(Usage("one of --input and --list was expected".to_owned()).into()),
         }

@@ -9,10 +9,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::super::common::{Usage, catch_interrupts};
-use super::common::{Work, below, categories, run_stage, settings, weights_below};
+use super::common::{
+    Work, below, categories, content_hash, of_build, run_stage, settings, weights_below,
+};
 use super::model::{Chosen, Computing, batch_size};
 use crate::bank::Category;
 use crate::build::generate::{Task, generate};
+use crate::build::images::fix_categories;
 use crate::build::models::Request;
 use crate::build::models::licences;
 use crate::build::models::registry::{GeneratorOptions, generator};
@@ -103,16 +106,20 @@ pub(super) fn make(
     let none = || Err(Usage("--categories is needed".to_owned()).into());
     let categories = categories(&work.state, file, none)?;
     let tasks = chosen.tasks(&categories)?;
+    fix_categories(&work.state, &categories).map_err(of_build)?;
     let options = GeneratorOptions {
         scheduler: chosen.scheduler.clone(),
         steps: chosen.steps,
         guidance: chosen.guidance,
         size: chosen.size,
     };
-    let generator = generator(&chosen.model, &files, &options, &computing.open()?)?;
+    let compute = computing.open()?;
+    let load = || Ok(generator(&chosen.model, &files, &options, &compute)?);
     let mut entries = chosen.model().settings().to_vec();
-    let prompts = chosen.prompts.as_ref().map(|file| json!(file));
+    let prompts = chosen.prompts.as_deref().map(content_hash).transpose()?;
+    let prompts = prompts.map(|hash| json!({"xxh3": hash}));
     entries.push(("prompt", prompts.unwrap_or(json!(chosen.template()))));
+    entries.push(("precision", json!(computing.precision_name())));
     entries.push(("negative_prompt", json!(chosen.negative_prompt)));
     entries.push(("seed", json!(chosen.seed.unwrap_or(0))));
     entries.push(("scheduler", json!(chosen.scheduler)));
@@ -124,11 +131,21 @@ pub(super) fn make(
         work.options(batch_size(chosen.batch, 1)),
     );
     run_stage("images", |progress| {
-        generate(tasks, &*generator, &settings, &options, progress)
+        generate(tasks, load, &settings, &options, progress)
     })
 }
 
 impl GenerateSettings {
+    /// Finds what is wrong before any stage begins.
+    pub fn check(&self, computing: &Computing) -> Result<()> {
+        self.model().files(licences::Task::Generator, computing)?;
+        match &self.prompts {
+            Some(file) => Prompts::open(file)?,
+            None => Prompts::template(self.template())?,
+        };
+        Ok(())
+    }
+
     fn model(&self) -> Chosen<'_> {
         Chosen {
             name: &self.model,

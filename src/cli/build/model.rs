@@ -1,6 +1,7 @@
 //! Models as they are asked for, and `pastebank build models`.
 
 use std::num::NonZero;
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -39,6 +40,15 @@ impl Computing {
         })
     }
 
+    /// As it is written on the command line.
+    pub fn precision_name(&self) -> &'static str {
+        match self.precision {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
     pub fn open(&self) -> Result<Compute> {
         Ok(Compute::open(self.device, self.precision)?)
     }
@@ -64,6 +74,11 @@ impl Chosen<'_> {
             );
         }
         if let Some(weights) = self.weights {
+            let ending = Path::new(weights).extension().unwrap_or_default();
+            let is_file = WEIGHT_ENDINGS.iter().any(|known| ending == *known);
+            if is_file && !Path::new(weights).exists() {
+                bail!("--weights: there is no file {weights}");
+            }
             return Ok(ModelFiles::open(self.name, weights)?);
         }
         if offered.source.parse::<HubId>().is_err() {
@@ -97,6 +112,9 @@ impl Chosen<'_> {
     }
 }
 
+/// Endings of files that are weights: what bears one is no id of a hub.
+const WEIGHT_ENDINGS: [&str; 5] = ["safetensors", "pth", "pt", "bin", "ckpt"];
+
 /// Items that a model works on at once; halved by itself when memory runs out.
 pub(super) fn batch_size(batch: Option<NonZero<usize>>, default: usize) -> NonZero<usize> {
     batch
@@ -127,6 +145,7 @@ impl Models {
                 ))?;
             }
         }
+        say("  (sam-…-centre: by the centre point instead of the corners)")?;
         say("  alpha              the image's own transparency, no weights")
     }
 }

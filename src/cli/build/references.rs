@@ -62,6 +62,13 @@ impl References {
 }
 
 impl ReferenceSettings {
+    /// Finds what is wrong before any stage begins.
+    pub fn check(&self, computing: &Computing) -> Result<()> {
+        self.model().files(Task::Scorer, computing)?;
+        CutoutBank::open(&self.bank)?;
+        Ok(())
+    }
+
     fn model(&self) -> Chosen<'_> {
         Chosen {
             name: &self.model,
@@ -82,7 +89,8 @@ pub(super) fn learn(work: &Work, chosen: &ReferenceSettings, computing: &Computi
     let categories = categories_of_state(&work.state)?;
     let most = chosen.most.unwrap_or(DEFAULT_MOST);
     let files = chosen.model().files(Task::Scorer, computing)?;
-    let embedder = image_embedder(&chosen.model, &files, &computing.open()?)?;
+    let compute = computing.open()?;
+    let load = || Ok(image_embedder(&chosen.model, &files, &compute)?);
     let mut entries = chosen.model().settings().to_vec();
     entries.push(("bank", json!(bank.manifest().fingerprint())));
     entries.push(("most", json!(most)));
@@ -95,7 +103,7 @@ pub(super) fn learn(work: &Work, chosen: &ReferenceSettings, computing: &Computi
             &bank,
             &categories,
             most,
-            &*embedder,
+            load,
             &settings,
             &options,
             progress,

@@ -12,14 +12,13 @@ use serde_json::json;
 use twox_hash::XxHash3_64;
 
 use super::super::common::{Interrupted, Usage, catch_interrupts, goes_on, say};
-use super::common::{Part, Work, below, run_stage, settings, weights_below};
+use super::common::{Part, Work, below, content_hash, run_stage, settings, weights_below};
 use super::model::{Chosen, Computing, batch_size};
 use super::segment::images_in;
 use crate::bank::Category;
 use crate::build::device::Compute;
 use crate::build::embeddings::{TextCache, read_text_table};
 use crate::build::images::{Images, categories_of_state};
-use crate::build::models::ImageEmbedder;
 use crate::build::models::licences::Task;
 use crate::build::models::registry::{image_embedder, text_embedder};
 use crate::build::prompts::{Subject, Template};
@@ -30,6 +29,7 @@ use crate::build::sources;
 use crate::build::state::StageReader;
 use crate::build::weights::ModelFiles;
 use crate::pack::DEFAULT_MAX_PIXELS;
+use crate::resume::Settings;
 
 /// What scores speak of, unless told otherwise.
 const SCORE_TEMPLATE: &str = "a photo of {name}";
@@ -80,6 +80,10 @@ pub(super) struct ScoreSettings {
     /// instead of computing them.
     #[arg(long, value_name = "FILE")]
     text_embeddings: Option<PathBuf>,
+    /// Whose masks to score [default: all that there are].
+    #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
+    #[serde(default)]
+    segmenters: Vec<String>,
     /// Masks at once; halved by itself when memory runs out.
     #[arg(long, value_name = "N")]
     batch: Option<NonZero<usize>>,
@@ -157,6 +161,16 @@ impl ScoreSettings {
         Ok(self.prompt.as_deref().unwrap_or(SCORE_TEMPLATE).parse()?)
     }
 
+    /// Finds what is wrong before any stage begins.
+    pub fn check(&self, computing: &Computing) -> Result<()> {
+        self.model().files(Task::Scorer, computing)?;
+        self.template()?;
+        match &self.text_embeddings {
+            Some(file) => content_hash(file).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Of this model alone, and of this worker, so that no two write to one file.
     fn cache_file(&self, work: &Work) -> PathBuf {
         let model = format!(
@@ -204,49 +218,51 @@ pub(super) fn score_state(
 ) -> Result<()> {
     let images = Images::open(&work.state)?;
     let rows = images.distinct();
-    let segmenters = segmenters_of(&work.state)?;
+    let segmenters = match chosen.segmenters.is_empty() {
+        true => segmenters_of(&work.state)?,
+        false => chosen.segmenters.clone(),
+    };
     if segmenters.is_empty() {
-        let problem = format!(
-            "{} has no masks; `build segment` makes them",
-            work.state.display()
-        );
+        let state = work.state.display();
+        let problem = format!("{state} has no masks; `build segment` makes them");
         return Err(Usage(problem).into());
     }
     let files = chosen.model().files(Task::Scorer, computing)?;
     let compute = computing.open()?;
-    let embedder = image_embedder(&chosen.model, &files, &compute)?;
     let present: BTreeSet<i64> = rows.iter().map(|row| row.category).collect();
     let mut categories = categories_of_state(&work.state)?;
     if chosen.text_embeddings.is_none() {
         categories.retain(|category| present.contains(&category.id));
     }
-    let texts = chosen.texts(&files, &compute, &categories, work)?;
-    let reference = Reference::open(&work.state, computing)?;
+    let reference = Reference::open(&work.state)?;
+    let table = chosen.text_embeddings.as_deref().map(content_hash);
     let mut entries = chosen.model().settings().to_vec();
     entries.push(("prompt", json!(chosen.template()?.to_string())));
-    entries.push(("text_embeddings", json!(chosen.text_embeddings)));
-    entries.push((
-        "references",
-        json!(reference.as_ref().map(|found| &found.settings)),
-    ));
-    let scorer = Scorer {
-        images: &*embedder,
-        texts,
-        similarity: reference.as_ref().map(|reference| Similarity {
-            images: Some(&*reference.embedder),
-            means: reference.means.clone(),
-        }),
-    };
+    entries.push(("text_embeddings", json!(table.transpose()?)));
+    let references = reference.as_ref().map(|reference| &reference.settings);
+    entries.push(("references", json!(references)));
     let (settings, options) = (
         settings(&entries),
         work.options(batch_size(chosen.batch, 16)),
     );
+    let texts = chosen.texts(&files, &compute, &categories, work)?;
+    let similarity = match &reference {
+        Some(reference) => Some(reference.similarity(chosen, computing, &compute)?),
+        None => None,
+    };
+    let load = || {
+        Ok(Scorer {
+            images: image_embedder(&chosen.model, &files, &compute)?,
+            texts,
+            similarity,
+        })
+    };
     run_stage("scores", |progress| {
         score(
             &images,
             &rows,
             &segmenters,
-            &scorer,
+            load,
             &settings,
             &options,
             progress,
@@ -254,38 +270,50 @@ pub(super) fn score_state(
     })
 }
 
-/// Real objects, and the model that they were embedded with.
+/// What real objects look like, and what model said so.
 struct Reference {
     means: HashMap<i64, Vec<f32>>,
-    embedder: Box<dyn ImageEmbedder>,
-    settings: crate::resume::Settings,
+    settings: Settings,
 }
 
 impl Reference {
-    fn open(state: &Path, computing: &Computing) -> Result<Option<Reference>> {
+    fn open(state: &Path) -> Result<Option<Reference>> {
         let Some(means) = read_references(state)? else {
             return Ok(None);
         };
         type Row = crate::build::references::Reference;
         let reader = StageReader::<Row>::open(state, REFERENCES_STAGE)?;
         let settings = reader.map(|reader| reader.settings).unwrap_or_default();
+        Ok(Some(Reference { means, settings }))
+    }
+
+    /// With the model that embedded them, unless it is the scorer itself.
+    fn similarity(
+        &self,
+        chosen: &ScoreSettings,
+        computing: &Computing,
+        compute: &Compute,
+    ) -> Result<Similarity> {
         let text = |key: &str| {
-            settings
-                .get(key)
-                .and_then(|value| value.as_str())
-                .map(str::to_owned)
+            let value = self.settings.get(key).and_then(|value| value.as_str());
+            value.map(str::to_owned)
         };
         let (name, weights) = (text("model").unwrap_or_default(), text("weights"));
-        let chosen = Chosen {
+        let model = Chosen {
             name: &name,
             weights: weights.as_deref(),
         };
-        let files = chosen.files(Task::Scorer, computing)?;
-        let embedder = image_embedder(&name, &files, &computing.open()?)?;
-        Ok(Some(Reference {
-            means,
-            embedder,
-            settings,
-        }))
+        let is_scorer = name == chosen.model && weights == chosen.weights;
+        let images = match is_scorer {
+            true => None,
+            false => {
+                let files = model.files(Task::Scorer, computing)?;
+                Some(image_embedder(&name, &files, compute)?)
+            }
+        };
+        Ok(Similarity {
+            images,
+            means: self.means.clone(),
+        })
     }
 }

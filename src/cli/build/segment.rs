@@ -10,9 +10,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::super::common::{Interrupted, Usage, catch_interrupts, goes_on, progress_bar, say};
-use super::common::{Part, Work, run_stage, settings, weights_below};
+use super::common::{Part, Work, of_build, run_stage, settings, weights_below};
 use super::model::{Chosen, Computing, batch_size};
 use crate::bank::write::replace_file;
+use crate::build::BuildError;
 use crate::build::images::Images;
 use crate::build::models::licences::Task;
 use crate::build::models::registry::{SegmenterOptions, segmenter};
@@ -80,7 +81,7 @@ impl Segment {
     pub fn run(self) -> Result<()> {
         catch_interrupts()?;
         if let (Some(input), Some(output)) = (&self.input, &self.output) {
-            let segmenter = self.segmenter.load(&self.computing)?;
+            let segmenter = self.segmenter.prepare(&self.computing)?().map_err(of_build)?;
             return segment_folder(&*segmenter, input, output, &self.category);
         }
         let state = self
@@ -107,7 +108,11 @@ impl SegmentSettings {
         weights_below(folder, &mut self.weights);
     }
 
-    fn load(&self, computing: &Computing) -> Result<Box<dyn Segmenter>> {
+    /// Files and device, looked at before any work; the network is loaded when there is some.
+    fn prepare(
+        &self,
+        computing: &Computing,
+    ) -> Result<impl FnOnce() -> Result<Box<dyn Segmenter>, BuildError> + use<>> {
         let options = SegmenterOptions {
             corner_margin: self.corner_margin,
         };
@@ -116,12 +121,13 @@ impl SegmentSettings {
             "alpha" => ModelFiles::at("alpha", Path::new("")),
             _ => self.model().files(Task::Segmenter, computing)?,
         };
-        Ok(segmenter(
-            &self.model,
-            &files,
-            &options,
-            &computing.open()?,
-        )?)
+        let (name, compute) = (self.model.clone(), computing.open()?);
+        Ok(move || Ok(segmenter(&name, &files, &options, &compute)?))
+    }
+
+    /// Finds what is wrong before any stage begins.
+    pub fn check(&self, computing: &Computing) -> Result<()> {
+        self.prepare(computing).map(drop)
     }
 
     /// The model's name.
@@ -137,13 +143,21 @@ pub(super) fn segment_state(
     computing: &Computing,
 ) -> Result<()> {
     let images = Images::open(&work.state)?;
-    let segmenter = chosen.load(computing)?;
+    let load = chosen.prepare(computing)?;
     let mut entries = chosen.model().settings().to_vec();
     entries.push(("corner_margin", json!(chosen.corner_margin)));
     let options = work.options(batch_size(chosen.batch, 8));
     let (rows, settings) = (images.distinct(), settings(&entries));
     run_stage("masks", |progress| {
-        segment(&images, &rows, &*segmenter, &settings, &options, progress)
+        segment(
+            &images,
+            &rows,
+            &chosen.model,
+            load,
+            &settings,
+            &options,
+            progress,
+        )
     })
 }
 

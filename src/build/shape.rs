@@ -5,16 +5,16 @@
 //! `findContours`, which X-Paste and DiverGen use; the background, dually, touches over edges only.
 //! The largest component is the one with the most pixels; of equal ones the one that comes first,
 //! row after row. (X-Paste compares the areas that outlines enclose.) A hole is what the outside
-//! cannot reach, islands in it included; it becomes opaque. (X-Paste counts it as the object's, too,
-//! and leaves its alpha as it was.)
+//! cannot reach, islands in it included; it is the object's. As in X-Paste, the alpha in it stays what
+//! the mask says: glass stays glass, and a wheel's spokes do not bring the street along.
 
 use image::GrayImage;
 
 /// The least value of a mask's pixels that belong to the object.
 pub const OBJECT: u8 = 128;
 
-/// The alpha of an object: a mask's values on its largest component, 255 in that component's holes
-/// and 0 elsewhere. `None` if no pixel belongs to the object. Takes time in proportion to the
+/// The alpha of an object: a mask's values on its largest component and in that component's holes, and
+/// 0 elsewhere. `None` if no pixel belongs to the object. Takes time in proportion to the
 /// mask's pixels.
 pub fn clean(mask: &GrayImage) -> Option<GrayImage> {
     let width = mask.width() as usize;
@@ -47,7 +47,8 @@ pub fn clean(mask: &GrayImage) -> Option<GrayImage> {
     }
     for (run, &root) in ground.iter().zip(&ground_roots) {
         if !is_outside[root] {
-            run.of_mut(&mut alpha, width).fill(u8::MAX);
+            run.of_mut(&mut alpha, width)
+                .copy_from_slice(run.of(mask, width));
         }
     }
     Some(alpha)

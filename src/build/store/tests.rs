@@ -205,7 +205,7 @@ fn a_cutout_is_the_clean_object_with_where_it_is_from() {
     }
 }
 
-/// The disc without the speck, its hole opaque, its edge soft from 128 on, and no green anywhere.
+/// The disc without the speck, its hole as faint as it was, its edge soft from 128 on, and no green anywhere.
 fn check_cutout(cutout: &crate::bank::Cutout<'_>) {
     let (x0, y0) = (cutout.origin[0] as u32, cutout.origin[1] as u32);
     // The disc reaches 9 pixels to each side, and the margin is 3.
@@ -216,7 +216,8 @@ fn check_cutout(cutout: &crate::bank::Cutout<'_>) {
     for (index, texel) in texels.as_chunks::<4>().0.iter().enumerate() {
         let (x, y) = (x0 + index as u32 % 25, y0 + index as u32 / 25);
         let alpha = match square(x, y) {
-            0..81 => 255,
+            0..4 => 30,
+            4..81 => 255,
             81..100 => 150,
             _ => 0,
         };

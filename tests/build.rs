@@ -263,7 +263,7 @@ fn a_threshold_changes_the_last_stage_alone() {
         "state",
         "--keep-alike",
         "--min-area",
-        "0.35",
+        "0.3",
     ];
     let text = succeeds(&[&stricter[..], &["--out", "stricter"]].concat(), here);
     assert!(text.contains("9 images came"), "{text}");

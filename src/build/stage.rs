@@ -124,7 +124,13 @@ pub(super) fn run<I: Item, P: Send, R: Serialize + DeserializeOwned, M>(
     let model = match pending.is_empty() {
         true => None,
         false => {
-            let model = load()?;
+            let model = match load() {
+                Ok(model) => model,
+                Err(error) => {
+                    log.leave_if_empty();
+                    return Err(error);
+                }
+            };
             log.reopen()?;
             Some(model)
         }

@@ -158,6 +158,15 @@ impl<R: Serialize + DeserializeOwned> Log<R> {
         self.problems.contains(key)
     }
 
+    /// Takes back a shard in which nothing has been done: a stage that could not begin has not begun.
+    pub fn leave_if_empty(self) {
+        if self.done.is_empty() {
+            // Whatever cannot be removed is an empty shard, which does no harm but to look begun.
+            let _ = fs::remove_dir_all(&self.folder);
+            let _ = self.folder.parent().map(fs::remove_dir);
+        }
+    }
+
     /// The shard is being worked on again: readers wait for [`Log::complete`].
     ///
     /// # Errors

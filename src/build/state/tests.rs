@@ -188,5 +188,16 @@ fn a_stage_is_whole_when_all_its_parts_are() {
     // Its own journal is gone: the others' settings still hold.
     assert!(open(0, 3, 2).contains("`steps` was 1, now it is 2"));
     assert!(open(0, 2, 1).contains("mixed"));
-    assert!(read().unwrap_err().to_string().contains("mixed"));
+    assert!(read().unwrap_err().to_string().contains("missing: 0/3"));
+    // What could not begin leaves nothing behind; what has begun stays.
+    part(0, 3).leave_if_empty();
+    assert!(!state.path().join(STAGE).join("0-of-3").exists());
+    part(1, 3).leave_if_empty();
+    assert!(
+        state
+            .path()
+            .join(STAGE)
+            .join("1-of-3/journal.jsonl")
+            .exists()
+    );
 }

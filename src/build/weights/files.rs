@@ -93,12 +93,13 @@ impl ModelFiles {
         found.ok_or_else(|| self.missing(names))
     }
 
-    /// The first of `names` that is there. A hub that cannot be asked is a warning in the log.
-    pub fn find_optional(&self, names: &[&str]) -> Option<PathBuf> {
-        self.look_for(names).unwrap_or_else(|error| {
-            log::warn!("{error}");
-            None
-        })
+    /// The first of `names` that is there, or none of them. A hub that cannot be asked is no answer:
+    /// without the file the model would be another.
+    ///
+    /// # Errors
+    /// [`WeightsError::Download`] when the hub cannot be asked.
+    pub fn find_optional(&self, names: &[&str]) -> Result<Option<PathBuf>, WeightsError> {
+        self.look_for(names)
     }
 
     /// The tensors of the first of `names` that is there, as one file or split into several with a

@@ -65,7 +65,7 @@ impl ClipConfig {
     /// [`ModelError`]: a file that is not what it should be, or no file and a name that is no
     /// preset.
     pub fn find(files: &ModelFiles) -> Result<ClipConfig, ModelError> {
-        if let Some(file) = files.find_optional(&["config.json", "open_clip_config.json"]) {
+        if let Some(file) = files.find_optional(&["config.json", "open_clip_config.json"])? {
             return Ok(ClipConfig::read(files.model(), &file)?);
         }
         ClipConfig::preset(files.model()).ok_or_else(|| ModelError::Setting {

@@ -12,15 +12,17 @@ pub(super) fn json_of<T>(
     name: &str,
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<T, ModelError> {
-    let path = files.find(&[name])?;
-    let text = read_text(files, &path)?;
-    Ok(parse(&text).map_err(|problem| error(files, &path, problem))?)
+    json_at(files, &files.find(&[name])?, parse)
 }
 
-/// A file's text.
-pub(super) fn read_text(files: &ModelFiles, path: &Path) -> Result<String, ModelError> {
-    let text = fs::read_to_string(path);
-    Ok(text.map_err(|source| error(files, path, source.to_string()))?)
+/// A configuration that has been found.
+pub(super) fn json_at<T>(
+    files: &ModelFiles,
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, ModelError> {
+    let text = fs::read_to_string(path).map_err(|source| error(files, path, source.to_string()))?;
+    Ok(parse(&text).map_err(|problem| error(files, path, problem))?)
 }
 
 fn error(files: &ModelFiles, path: &Path, problem: String) -> WeightsError {

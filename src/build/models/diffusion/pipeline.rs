@@ -282,7 +282,7 @@ impl Chosen {
 /// What `model_index.json` says of empty negative prompts; XL's pipeline has zeros for them.
 fn zeros_for_empty(files: &ModelFiles, is_xl: bool) -> std::result::Result<bool, ModelError> {
     let name = "model_index.json";
-    if !is_xl || files.find_optional(&[name]).is_none() {
+    if !is_xl || files.find_optional(&[name])?.is_none() {
         return Ok(is_xl);
     }
     json_of(files, name, |json| {

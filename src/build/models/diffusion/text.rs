@@ -4,7 +4,7 @@ use std::sync::Once;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::{Linear, Module, VarBuilder, linear_no_bias};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::build::device::Compute;
 use crate::build::models::ModelError;
@@ -12,7 +12,7 @@ use crate::build::models::clip::text::{TextConfig, TextTransformer};
 use crate::build::tokenizer::{CONTEXT, ClipTokenizer};
 use crate::build::weights::{ModelFiles, Weights};
 
-use super::files::{json_of, read_text};
+use super::files::{json_at, json_of};
 
 /// What the UNet is shown of N texts.
 #[derive(Clone, Debug)]
@@ -125,8 +125,8 @@ impl Tokens {
         let tokenizer = ClipTokenizer::from_folder(files, &format!("{folder}/"))?;
         let file = format!("{folder}/special_tokens_map.json");
         let other = format!("{folder}/tokenizer_config.json");
-        let pad = match files.find_optional(&[&file, &other]) {
-            Some(path) => pad_of(&read_text(files, &path)?),
+        let pad = match files.find_optional(&[&file, &other])? {
+            Some(path) => json_at(files, &path, pad_of)?,
             None => None,
         };
         // Without a word of it, padding is with the end token, as transformers does for CLIP.
@@ -160,12 +160,16 @@ impl Tokens {
     }
 }
 
-/// The padding token of a configuration of a tokenizer.
-fn pad_of(json: &str) -> Option<String> {
-    let config: Value = serde_json::from_str(json).ok()?;
-    let token = config.get("pad_token")?;
-    let token = token.get("content").unwrap_or(token);
-    token.as_str().map(str::to_owned)
+/// The padding token of a configuration of a tokenizer, where it names one.
+fn pad_of(json: &str) -> std::result::Result<Option<String>, String> {
+    let config: Map<String, Value> =
+        serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let token = config.get("pad_token").unwrap_or(&Value::Null);
+    match token.get("content").unwrap_or(token) {
+        Value::Null => Ok(None),
+        Value::String(token) => Ok(Some(token.clone())),
+        other => Err(format!("pad_token is {other}; a token was expected")),
+    }
 }
 
 /// Tokenizers and networks.
@@ -182,7 +186,7 @@ impl Texts {
         let config = config(files, "text_encoder")?;
         let first = weights(files, "text_encoder")?.build(compute, |vb| encoder(vb, &config))?;
         let mut tokens = vec![Tokens::load(files, "tokenizer")?];
-        let second = files.find_optional(&["text_encoder_2/config.json"]);
+        let second = files.find_optional(&["text_encoder_2/config.json"])?;
         let encoders = if second.is_some() {
             let config = self::config(files, "text_encoder_2")?;
             let second = weights(files, "text_encoder_2")?;

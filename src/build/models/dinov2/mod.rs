@@ -43,7 +43,7 @@ impl Dinov2 {
     /// that the largest model alone has.
     pub fn load(files: &ModelFiles, compute: &Compute) -> Result<Dinov2, ModelError> {
         let weights = files.weights(&FILES)?;
-        let config = match files.find_optional(&["config.json"]) {
+        let config = match files.find_optional(&["config.json"])? {
             Some(file) => read_config(files.model(), &file)?,
             None => Dinov2Config::of(|name| weights.shape(name)),
         };

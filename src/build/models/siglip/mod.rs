@@ -107,7 +107,7 @@ impl TextEmbedder for SiglipTexts {
 }
 
 fn config(files: &ModelFiles) -> Result<Config, WeightsError> {
-    let Some(file) = files.find_optional(&["config.json"]) else {
+    let Some(file) = files.find_optional(&["config.json"])? else {
         return Ok(Config::base_patch16_224());
     };
     let error = |problem: String| WeightsError::File {

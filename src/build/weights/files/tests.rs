@@ -29,7 +29,7 @@ fn a_folder_and_a_single_file_serve() {
     let names = ["unet/other.bin", "unet/model.safetensors"];
     assert_eq!(files.find(&names).unwrap(), path);
     assert_eq!(value(&files.weights(&names).unwrap(), "a"), 1.0);
-    assert_eq!(files.find_optional(&["none.json"]), None);
+    assert_eq!(files.find_optional(&["none.json"]).unwrap(), None);
 
     let file = ModelFiles::open("model", path.to_str().unwrap()).unwrap();
     assert_eq!(file.find(&["any_name.pth"]).unwrap(), path);
@@ -37,7 +37,7 @@ fn a_folder_and_a_single_file_serve() {
         file.find(&["config.json"]).unwrap(),
         path.with_file_name("config.json")
     );
-    assert_eq!(file.find_optional(&["tokenizer.json"]), None);
+    assert_eq!(file.find_optional(&["tokenizer.json"]).unwrap(), None);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn the_cache_of_the_hub_serves_offline() {
         let files = open(&format!("owner/name{revision}"));
         let weights = files.weights(&["unet/x.bin", "unet/model.safetensors"]);
         assert_eq!(value(&weights.unwrap(), "a"), 3.0, "{revision}");
-        assert_eq!(files.find_optional(&["config.json"]), None);
+        assert_eq!(files.find_optional(&["config.json"]).unwrap(), None);
     }
     let told = |source: &str| open(source).find(&["config.json"]).unwrap_err().to_string();
     let missing = told("owner/name@pr/1");
@@ -136,6 +136,18 @@ fn the_cache_of_the_hub_serves_offline() {
     assert!(missing.contains(command), "{missing}");
     assert!(told("owner/name@evil").contains("offline"));
     assert!(told("owner/other").contains("offline"));
+}
+
+#[test]
+fn a_hub_that_cannot_be_asked_is_an_error_also_for_what_is_optional() {
+    let settings = HubSettings {
+        cache: None,
+        offline: false,
+    };
+    let files = ModelFiles::open_with("model", "owner/name", settings).unwrap();
+    let error = files.find_optional(&["config.json"]).unwrap_err();
+    assert!(matches!(error, WeightsError::Download { .. }), "{error}");
+    assert!(error.to_string().contains("config.json"), "{error}");
 }
 
 #[test]

@@ -218,6 +218,17 @@ fn what_is_missing_or_out_of_range_is_told() {
         r#"{"pad_token": "x"}"#,
     );
     assert!(refused(default()).contains("tokenizer: pad_token is \"x\""));
+    for (text, expected) in [
+        (r#"{"pad_token": "#, "special_tokens_map.json: EOF"),
+        (
+            r#"{"pad_token": 3}"#,
+            "pad_token is 3; a token was expected",
+        ),
+    ] {
+        write(folder.path(), "tokenizer/special_tokens_map.json", text);
+        let message = refused(default());
+        assert!(message.contains(expected), "{message}");
+    }
     write(folder.path(), "unet/config.json", "{}");
     let message = refused(default());
     assert!(

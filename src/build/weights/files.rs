@@ -256,7 +256,7 @@ fn command(id: &HubId, names: &[&str]) -> String {
         .map_or(String::new(), |name| format!(" {name}"));
     let folder = file_name(&id.repository);
     format!(
-        "huggingface-cli download {}{file} --revision {} --local-dir {folder}",
+        "hf download {}{file} --revision {} --local-dir {folder}",
         id.repository, id.revision
     )
 }

@@ -53,7 +53,7 @@ fn what_is_missing_is_told_with_the_way_to_get_it() {
         "{clip}"
     );
     assert!(clip.contains(folder.path().to_str().unwrap()), "{clip}");
-    let command = "`huggingface-cli download openai/clip-vit-base-patch32 model.safetensors \
+    let command = "`hf download openai/clip-vit-base-patch32 model.safetensors \
         --revision main --local-dir clip-vit-base-patch32`";
     assert!(clip.contains(command), "{clip}");
     let sam = missing("sam-vit-b", &["sam_vit_b_01ec64.pth"]);
@@ -132,7 +132,7 @@ fn the_cache_of_the_hub_serves_offline() {
     let told = |source: &str| open(source).find(&["config.json"]).unwrap_err().to_string();
     let missing = told("owner/name@pr/1");
     assert!(missing.contains("owner/name@pr/1 (offline)"), "{missing}");
-    let command = "huggingface-cli download owner/name config.json --revision pr/1";
+    let command = "hf download owner/name config.json --revision pr/1";
     assert!(missing.contains(command), "{missing}");
     assert!(told("owner/name@evil").contains("offline"));
     assert!(told("owner/other").contains("offline"));

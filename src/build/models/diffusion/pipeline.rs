@@ -84,8 +84,10 @@ impl Diffusion {
             ..compute.clone()
         };
         let networks = Networks {
-            unet: weights(files, "unet")?.build(compute, |vb| UNet::new(vb, &unet))?,
-            decoder: weights(files, "vae")?.build(&exact, |vb| Decoder::new(vb, &vae))?,
+            unet: weights(files, "unet", compute.dtype)?
+                .build(compute, |vb| UNet::new(vb, &unet))?,
+            decoder: weights(files, "vae", exact.dtype)?
+                .build(&exact, |vb| Decoder::new(vb, &vae))?,
             schedule: chosen.schedule,
             kind: chosen.kind,
             steps: chosen.steps,
@@ -292,8 +294,11 @@ fn zeros_for_empty(files: &ModelFiles, is_xl: bool) -> std::result::Result<bool,
     })
 }
 
-fn weights(files: &ModelFiles, folder: &str) -> std::result::Result<Weights, ModelError> {
-    let endings = ["safetensors", "fp16.safetensors", "bin"];
-    let names = endings.map(|ending| format!("{folder}/diffusion_pytorch_model.{ending}"));
-    Ok(files.weights(&names.each_ref().map(String::as_str))?)
+fn weights(
+    files: &ModelFiles,
+    folder: &str,
+    dtype: DType,
+) -> std::result::Result<Weights, ModelError> {
+    let stem = format!("{folder}/diffusion_pytorch_model");
+    super::files::weights(files, &stem, &format!("{stem}.bin"), dtype)
 }

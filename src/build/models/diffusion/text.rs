@@ -184,12 +184,13 @@ impl Texts {
     /// From the folders `text_encoder` and `tokenizer`, and those with `_2` where they are there.
     pub fn load(files: &ModelFiles, compute: &Compute) -> std::result::Result<Texts, ModelError> {
         let config = config(files, "text_encoder")?;
-        let first = weights(files, "text_encoder")?.build(compute, |vb| encoder(vb, &config))?;
+        let first = weights(files, "text_encoder", compute.dtype)?;
+        let first = first.build(compute, |vb| encoder(vb, &config))?;
         let mut tokens = vec![Tokens::load(files, "tokenizer")?];
         let second = files.find_optional(&["text_encoder_2/config.json"])?;
         let encoders = if second.is_some() {
             let config = self::config(files, "text_encoder_2")?;
-            let second = weights(files, "text_encoder_2")?;
+            let second = weights(files, "text_encoder_2", compute.dtype)?;
             let (second, projection) = second.build(compute, |vb| projected(vb, &config))?;
             tokens.push(Tokens::load(files, "tokenizer_2")?);
             TextEncoders::Two(Box::new([first, second]), projection)
@@ -238,12 +239,11 @@ fn config(files: &ModelFiles, folder: &str) -> std::result::Result<TextConfig, M
     })
 }
 
-fn weights(files: &ModelFiles, folder: &str) -> std::result::Result<Weights, ModelError> {
-    let names = [
-        "model.safetensors",
-        "model.fp16.safetensors",
-        "pytorch_model.bin",
-    ];
-    let names = names.map(|name| format!("{folder}/{name}"));
-    Ok(files.weights(&names.each_ref().map(String::as_str))?)
+fn weights(
+    files: &ModelFiles,
+    folder: &str,
+    dtype: DType,
+) -> std::result::Result<Weights, ModelError> {
+    let archive = format!("{folder}/pytorch_model.bin");
+    super::files::weights(files, &format!("{folder}/model"), &archive, dtype)
 }

@@ -139,6 +139,29 @@ fn the_cache_of_the_hub_serves_offline() {
 }
 
 #[test]
+fn split_halves_are_found_by_both_names_of_their_table() {
+    for table in [
+        "unet/m.fp16.safetensors.index.json",
+        "unet/m.safetensors.index.fp16.json",
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let snapshot = home.path().join("models--o--n/snapshots").join(COMMIT);
+        save(&snapshot.join("unet/m-1.fp16.safetensors"), "a", 6.0);
+        let map = r#"{"weight_map":{"a":"m-1.fp16.safetensors"}}"#;
+        fs::write(snapshot.join(table), map).unwrap();
+        let settings = HubSettings {
+            cache: Some(home.path().to_owned()),
+            offline: true,
+        };
+        let hub = ModelFiles::open_with("model", &format!("o/n@{COMMIT}"), settings).unwrap();
+        for files in [hub, ModelFiles::at("model", &snapshot)] {
+            let weights = files.weights(&["unet/m.fp16.safetensors"]).unwrap();
+            assert_eq!(value(&weights, "a"), 6.0, "{table}");
+        }
+    }
+}
+
+#[test]
 fn a_hub_that_cannot_be_asked_is_an_error_also_for_what_is_optional() {
     let settings = HubSettings {
         cache: None,

@@ -187,6 +187,31 @@ fn a_model_made_for_few_steps_is_known_by_its_scheduler() {
 }
 
 #[test]
+fn networks_of_16_bits_take_the_halves_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ModelFiles::at("tiny", folder.path());
+    let first = |dtype| {
+        let weights = crate::build::models::diffusion::files::weights(&files, "m", "m.bin", dtype);
+        let weights = weights.unwrap();
+        let names: Vec<String> = weights.names().map(str::to_owned).collect();
+        names.join(" ")
+    };
+    let save_as = |name: &str, tensor: &str| {
+        let value = Tensor::new(&[1f32], &Device::Cpu).unwrap();
+        save(folder.path(), name, &[(tensor.to_owned(), value)].into());
+    };
+    save_as("m.safetensors", "whole");
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        assert_eq!(first(dtype), "whole");
+    }
+    save_as("m.fp16.safetensors", "halves");
+    let found = [DType::F32, DType::F16, DType::BF16].map(first);
+    assert_eq!(found, ["whole", "halves", "halves"]);
+    fs::remove_file(folder.path().join("m.safetensors")).unwrap();
+    assert_eq!(first(DType::F32), "halves");
+}
+
+#[test]
 fn what_is_missing_or_out_of_range_is_told() {
     let tiny = Tiny::open();
     let folder = folder_of(&tiny, "sd1");

@@ -191,6 +191,12 @@ impl SchedulerConfig {
                 config.num_train_timesteps
             ));
         }
+        if config.steps_offset >= config.num_train_timesteps {
+            return Err(format!(
+                "steps_offset is {}; less than the {} of num_train_timesteps was expected",
+                config.steps_offset, config.num_train_timesteps
+            ));
+        }
         Ok(config)
     }
 

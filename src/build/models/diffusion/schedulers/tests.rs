@@ -90,6 +90,10 @@ fn steps_and_settings_that_cannot_be_are_refused() {
     assert!(with("beta_end", json!(2)).contains("[0.00085, 2.0]"));
     assert!(with("rescale_betas_zero_snr", json!(true)).contains("rescale_betas_zero_snr is true"));
     assert!(with("num_train_timesteps", json!(1)).contains("2 to a million"));
+    assert_eq!(
+        with("steps_offset", json!(1000)),
+        "steps_offset is 1000; less than the 1000 of num_train_timesteps was expected"
+    );
 }
 
 #[test]

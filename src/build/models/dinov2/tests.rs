@@ -166,3 +166,21 @@ fn images_become_unit_vectors() {
         .to_string();
     assert!(error.contains("use_swiglu_ffn"), "{error}");
 }
+
+#[test]
+fn networks_with_registers_are_refused() {
+    for name in ["embeddings.register_tokens", "register_tokens"] {
+        let place = tempfile::tempdir().unwrap();
+        let mut tensors = Golden::open("dinov2").below("weights");
+        let registers = Tensor::zeros((1, 4, 32), candle_core::DType::F32, &Device::Cpu).unwrap();
+        tensors.insert(name.to_owned(), registers);
+        candle_core::safetensors::save(&tensors, place.path().join("model.safetensors")).unwrap();
+        let files = ModelFiles::at("dinov2", place.path());
+        let error = Dinov2::load(&files, &Compute::cpu())
+            .map(|_| ())
+            .unwrap_err();
+        assert!(matches!(error, ModelError::Setting { .. }), "{error}");
+        let told = format!("tensor {name:?}, of DINOv2 with registers");
+        assert!(error.to_string().contains(&told), "{error}");
+    }
+}

@@ -205,6 +205,28 @@ fn malicious_archives_do_nothing() {
 }
 
 #[test]
+fn pickles_are_stored_as_they_are_and_of_a_size() {
+    let tensor = described(b"K\x00", b"K\x02K\x02\x86", b"K\x02K\x01\x86");
+    let whole = archive(&tensor);
+    assert!(damaged(&whole).is_ok());
+    // The compression's number is in the entry itself, and in the table at the end.
+    let mut compressed = whole.clone();
+    let is_listed = |bytes: &[u8]| bytes == b"PK\x01\x02";
+    let listed = whole.windows(4).position(is_listed).unwrap();
+    for place in [8, listed + 10] {
+        assert_eq!(compressed[place], 0);
+        compressed[place] = 8;
+    }
+    let problem = told(damaged(&compressed));
+    assert!(problem.contains("data.pkl is compressed"), "{problem}");
+    let problem = told(damaged(&archive(&vec![0; (16 << 20) + 1])));
+    assert!(
+        problem.contains("has more than 16777216 bytes"),
+        "{problem}"
+    );
+}
+
+#[test]
 fn tensors_are_told_by_name_and_shape() {
     let build = |make: fn(VarBuilder) -> candle_core::Result<Tensor>| {
         let weights = Weights::open("model", &golden("weights.safetensors")).unwrap();

@@ -415,3 +415,30 @@ fn what_is_missing_is_told() {
     let error = load("clip-vit-b32").to_string();
     assert!(error.contains("\"visual_projection.weight\""), "{error}");
 }
+
+#[test]
+fn images_without_room_for_a_patch_are_told() {
+    let golden = Golden::open("clip");
+    let make = |config: &VisionConfig| {
+        let vb = golden.weights("quick_gelu.58.weights");
+        VisionTransformer::new(vb.pp("vision_model"), config)
+    };
+    let config = small_vision(Activation::QuickGelu);
+    let tower = make(&config).unwrap();
+    let images = Tensor::zeros((1, 3, 7, 32), DType::F32, &Device::Cpu).unwrap();
+    let error = tower.forward(&images).unwrap_err().to_string();
+    assert!(error.contains("images of 32 × 7 pixels"), "{error}");
+    for (image_size, patch_size, expected) in [
+        (7, 8, "image_size is 7; 8, which is patch_size,"),
+        (usize::MAX, 8, "to 4096 was expected"),
+        (32, 0, "patch_size is 0"),
+    ] {
+        let config = VisionConfig {
+            image_size,
+            patch_size,
+            ..config.clone()
+        };
+        let error = make(&config).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -184,3 +184,26 @@ fn networks_with_registers_are_refused() {
         assert!(error.to_string().contains(&told), "{error}");
     }
 }
+
+#[test]
+fn images_without_room_for_a_patch_are_told() {
+    let golden = Golden::open("dinov2");
+    let make = |config: &Dinov2Config| Dinov2Network::new(golden.weights("weights"), config);
+    let network = make(&small()).unwrap();
+    let images = Tensor::zeros((1, 3, 28, 13), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let error = network.forward(&images).unwrap_err().to_string();
+    assert!(error.contains("images of 13 × 28 pixels"), "{error}");
+    for (image_size, patch_size, expected) in [
+        (13, 14, "image_size is 13; 14, which is patch_size,"),
+        (usize::MAX, 14, "to 4096 was expected"),
+        (70, 0, "patch_size is 0"),
+    ] {
+        let config = Dinov2Config {
+            image_size,
+            patch_size,
+            ..small()
+        };
+        let error = make(&config).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

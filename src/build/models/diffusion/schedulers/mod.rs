@@ -63,6 +63,19 @@ pub enum FinalSigma {
     SigmaMin,
 }
 
+/// What solvers do for second order. Nothing is chosen by it: each solver here has one way, and files
+/// that ask for another, such as `heun` or `bh1`, are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SolverType {
+    /// DPM-Solver++'s.
+    Midpoint,
+    /// UniPC's.
+    Bh2,
+    /// An older solver's, for which diffusers takes each solver's own.
+    Logrho,
+}
+
 /// A scheduler by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchedulerKind {
@@ -132,6 +145,9 @@ pub struct SchedulerConfig {
     /// Solvers: what is left after the last step.
     #[serde(default)]
     pub final_sigmas_type: FinalSigma,
+    /// Solvers: what they do for second order.
+    #[serde(default)]
+    pub solver_type: Option<SolverType>,
 }
 
 fn thousand() -> usize {

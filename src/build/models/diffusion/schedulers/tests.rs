@@ -90,6 +90,23 @@ fn steps_and_settings_that_cannot_be_are_refused() {
     assert!(with("beta_end", json!(2)).contains("[0.00085, 2.0]"));
     assert!(with("rescale_betas_zero_snr", json!(true)).contains("rescale_betas_zero_snr is true"));
     assert!(with("num_train_timesteps", json!(1)).contains("2 to a million"));
+    for wrong in ["heun", "bh1"] {
+        let message = with("solver_type", json!(wrong));
+        assert!(
+            message.contains("solver_type") && message.contains(wrong),
+            "{message}"
+        );
+    }
+    for known in [
+        json!("midpoint"),
+        json!("bh2"),
+        json!("logrho"),
+        Value::Null,
+    ] {
+        let mut json = json.clone();
+        json["solver_type"] = known;
+        assert!(SchedulerConfig::from_json(&json.to_string()).is_ok());
+    }
     assert_eq!(
         with("steps_offset", json!(1000)),
         "steps_offset is 1000; less than the 1000 of num_train_timesteps was expected"

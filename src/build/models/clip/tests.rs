@@ -307,11 +307,46 @@ fn configuration_files_of_both_kinds_are_read() {
     assert_eq!(config.vision.projection_dim, 640);
     assert_eq!((config.mean[0], config.std[2]), (0.5, 4.));
 
-    let error = ClipConfig::from_json(r#"{"text_config": {"hidden_act": "tanh"}}"#).unwrap_err();
+    let wrong = r#"{"text_config": {"hidden_act": "tanh"}, "vision_config": {}}"#;
+    let error = ClipConfig::from_json(wrong).unwrap_err();
     assert!(
         error.to_string().contains("unknown variant `tanh`"),
         "{error}"
     );
+    for other in [
+        r#"{"architecture": "vit_base_patch16"}"#,
+        r#"{"text_config": {}}"#,
+        r#"{"text_config": {}, "vision_config": null}"#,
+    ] {
+        let error = ClipConfig::from_json(other).unwrap_err().to_string();
+        assert!(
+            error.contains("neither model_cfg") && error.contains("text_config and vision_config"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn open_clips_own_files_go_first_for_its_models() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |model: &str| ModelFiles::at(model, place.path());
+    fs::write(place.path().join("config.json"), B32).unwrap();
+    fs::write(place.path().join("open_clip_config.json"), OPEN_CLIP).unwrap();
+    let side = |model: &str| {
+        let config = ClipConfig::find(&at(model)).unwrap();
+        config.vision.image_size
+    };
+    assert_eq!(side("openclip-vit-b-32"), 240);
+    assert_eq!(side("clip-vit-b-32"), 224);
+
+    fs::remove_file(place.path().join("open_clip_config.json")).unwrap();
+    write_model(place.path());
+    let load = |model: &str| ClipImages::load(&at(model), &Compute::cpu()).map(|_| ());
+    load("openclip-vit-b-32").unwrap();
+    fs::write(place.path().join("open_clip_model.safetensors"), "text").unwrap();
+    load("clip-vit-b-32").unwrap();
+    let error = load("openclip-vit-b-32").unwrap_err().to_string();
+    assert!(error.contains("open_clip_model.safetensors"), "{error}");
 }
 
 /// A whole small model on disk: weights, configuration and vocabulary.

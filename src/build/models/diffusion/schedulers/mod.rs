@@ -219,7 +219,8 @@ impl SchedulerConfig {
     /// A scheduler of so many steps.
     ///
     /// # Errors
-    /// A number of steps that the training's time steps do not hold.
+    /// A number of steps that the training's time steps do not hold, or time steps that an offset
+    /// takes past the last: solvers would divide by nothing there.
     pub fn scheduler(
         &self,
         kind: SchedulerKind,
@@ -233,14 +234,22 @@ impl SchedulerConfig {
         if !(1..=most).contains(&steps) {
             return Err(format!("{steps} steps; 1 to {most} were expected"));
         }
-        Ok(match kind {
+        let scheduler: Box<dyn Scheduler> = match kind {
             SchedulerKind::Ddim => Box::new(ddim::Ddim::new(self, steps)),
             SchedulerKind::EulerAncestral => {
                 Box::new(euler_ancestral::EulerAncestral::new(self, steps))
             }
             SchedulerKind::UniPc => Box::new(unipc::UniPc::new(self, steps)),
             SchedulerKind::DpmSolver => Box::new(dpm_solver::DpmSolver::new(self, steps)),
-        })
+        };
+        let last = (self.num_train_timesteps - 1) as f64;
+        match scheduler.timesteps().iter().find(|&&step| step > last) {
+            None => Ok(scheduler),
+            Some(step) => Err(format!(
+                "{steps} steps reach time step {step} with a steps_offset of {}; {last} is the last",
+                self.steps_offset
+            )),
+        }
     }
 }
 

@@ -104,6 +104,10 @@ fn headers_that_lie_are_told() {
         short.contains("\"a\" ends at byte") && short.contains("cut short"),
         "{short}"
     );
+    for shape in ["[3]", "[1]"] {
+        let other = told(safetensors(&table(shape, "[0,8]"), &[0; 8]));
+        assert!(other.contains("header cannot be read"), "{other}");
+    }
     let most = usize::MAX;
     for (shape, offsets) in [
         ("[3]".to_owned(), "[0,8]".to_owned()),

@@ -12,7 +12,7 @@ use crate::build::models::clip::text::{TextConfig, TextTransformer};
 use crate::build::tokenizer::{CONTEXT, ClipTokenizer};
 use crate::build::weights::{ModelFiles, Weights};
 
-use super::files::{json_at, json_of};
+use super::files::{json_at, json_of, weights};
 
 /// What the UNet is shown of N texts.
 #[derive(Clone, Debug)]
@@ -172,6 +172,76 @@ fn pad_of(json: &str) -> std::result::Result<Option<String>, String> {
     }
 }
 
+/// A text encoder's sizes, and its tensors before any is read.
+struct Opened {
+    config: TextConfig,
+    weights: Weights,
+}
+
+impl Opened {
+    fn open(
+        files: &ModelFiles,
+        folder: &str,
+        dtype: DType,
+    ) -> std::result::Result<Opened, ModelError> {
+        let config = json_of(files, &format!("{folder}/config.json"), |json| {
+            TextConfig::from_json(json).map_err(|error| error.to_string())
+        })?;
+        let (stem, archive) = (
+            format!("{folder}/model"),
+            format!("{folder}/pytorch_model.bin"),
+        );
+        let weights = weights(files, &stem, &archive, dtype)?;
+        Ok(Opened { config, weights })
+    }
+}
+
+/// Everything that texts need, before a network is built.
+pub(super) struct TextFiles {
+    tokens: Vec<Tokens>,
+    first: Opened,
+    second: Option<Opened>,
+}
+
+impl TextFiles {
+    /// From the folders `text_encoder` and `tokenizer`, and those with `_2` where they are there.
+    pub fn open(files: &ModelFiles, dtype: DType) -> std::result::Result<TextFiles, ModelError> {
+        let first = Opened::open(files, "text_encoder", dtype)?;
+        let mut tokens = vec![Tokens::load(files, "tokenizer")?];
+        let second = match files.find_optional(&["text_encoder_2/config.json"])? {
+            Some(_) => {
+                tokens.push(Tokens::load(files, "tokenizer_2")?);
+                Some(Opened::open(files, "text_encoder_2", dtype)?)
+            }
+            None => None,
+        };
+        Ok(TextFiles {
+            tokens,
+            first,
+            second,
+        })
+    }
+
+    /// Builds the networks.
+    pub fn build(self, compute: &Compute) -> std::result::Result<Texts, ModelError> {
+        let Opened { config, weights } = self.first;
+        let first = weights.build(compute, |vb| encoder(vb, &config))?;
+        let encoders = match self.second {
+            Some(Opened { config, weights }) => {
+                let (second, projection) = weights.build(compute, |vb| projected(vb, &config))?;
+                TextEncoders::Two(Box::new([first, second]), projection)
+            }
+            None => TextEncoders::One(first),
+        };
+        Ok(Texts {
+            tokens: self.tokens,
+            encoders,
+            device: compute.device.clone(),
+            warning: Once::new(),
+        })
+    }
+}
+
 /// Tokenizers and networks.
 pub(super) struct Texts {
     tokens: Vec<Tokens>,
@@ -181,30 +251,6 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// From the folders `text_encoder` and `tokenizer`, and those with `_2` where they are there.
-    pub fn load(files: &ModelFiles, compute: &Compute) -> std::result::Result<Texts, ModelError> {
-        let config = config(files, "text_encoder")?;
-        let first = weights(files, "text_encoder", compute.dtype)?;
-        let first = first.build(compute, |vb| encoder(vb, &config))?;
-        let mut tokens = vec![Tokens::load(files, "tokenizer")?];
-        let second = files.find_optional(&["text_encoder_2/config.json"])?;
-        let encoders = if second.is_some() {
-            let config = self::config(files, "text_encoder_2")?;
-            let second = weights(files, "text_encoder_2", compute.dtype)?;
-            let (second, projection) = second.build(compute, |vb| projected(vb, &config))?;
-            tokens.push(Tokens::load(files, "tokenizer_2")?);
-            TextEncoders::Two(Box::new([first, second]), projection)
-        } else {
-            TextEncoders::One(first)
-        };
-        Ok(Texts {
-            tokens,
-            encoders,
-            device: compute.device.clone(),
-            warning: Once::new(),
-        })
-    }
-
     /// Texts of more than 77 tokens lose their ends, which is said once.
     pub fn encode(&self, texts: &[&str]) -> Result<Conditioning> {
         for (tokens, text) in self
@@ -231,19 +277,4 @@ impl Texts {
             pooled: pooled.transpose()?,
         })
     }
-}
-
-fn config(files: &ModelFiles, folder: &str) -> std::result::Result<TextConfig, ModelError> {
-    json_of(files, &format!("{folder}/config.json"), |json| {
-        TextConfig::from_json(json).map_err(|error| error.to_string())
-    })
-}
-
-fn weights(
-    files: &ModelFiles,
-    folder: &str,
-    dtype: DType,
-) -> std::result::Result<Weights, ModelError> {
-    let archive = format!("{folder}/pytorch_model.bin");
-    super::files::weights(files, &format!("{folder}/model"), &archive, dtype)
 }

@@ -212,6 +212,35 @@ fn networks_of_16_bits_take_the_halves_first() {
 }
 
 #[test]
+fn what_is_missing_is_told_before_a_network_is_built() {
+    let tiny = Tiny::open();
+    let folder = folder_of(&tiny, "xl");
+    // A text encoder that cannot be built would be told first if it were built first.
+    let encoder = folder.path().join("text_encoder/model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&encoder, &Device::Cpu).unwrap();
+    tensors
+        .remove("text_model.final_layer_norm.weight")
+        .unwrap();
+    save(folder.path(), "text_encoder/model.safetensors", &tensors);
+    let told = || match load(folder.path(), DiffusionOptions::default()) {
+        Ok(_) => panic!("it was taken"),
+        Err(error) => error.to_string(),
+    };
+    assert!(told().contains("text_model.final_layer_norm.weight"));
+    for part in [
+        "vae/diffusion_pytorch_model",
+        "unet/diffusion_pytorch_model",
+        "text_encoder_2/model",
+    ] {
+        let file = folder.path().join(format!("{part}.safetensors"));
+        fs::remove_file(file).unwrap();
+        let missing = format!("{part}.safetensors or {part}.fp16.safetensors");
+        let message = told();
+        assert!(message.contains(&missing), "{message}");
+    }
+}
+
+#[test]
 fn what_is_missing_or_out_of_range_is_told() {
     let tiny = Tiny::open();
     let folder = folder_of(&tiny, "sd1");

@@ -8,7 +8,7 @@
 //! |---|---|---|---|---|
 //! | `u2net` | segmenter | Apache-2.0 | no | github.com/xuebinqin/U-2-Net |
 //! | `u2netp` | segmenter | Apache-2.0 | no | github.com/xuebinqin/U-2-Net |
-//! | `clipseg` | segmenter | MIT | no | CIDAS/clipseg-rd64-refined |
+//! | `clipseg` | segmenter | MIT (code); weights: see the hub card | no | CIDAS/clipseg-rd64-refined |
 //! | `sam-vit-b` | segmenter | Apache-2.0 | no | github.com/facebookresearch/segment-anything |
 //! | `sam-vit-l` | segmenter | Apache-2.0 | no | github.com/facebookresearch/segment-anything |
 //! | `sam-vit-h` | segmenter | Apache-2.0 | no | github.com/facebookresearch/segment-anything |
@@ -19,7 +19,7 @@
 //! | `clip-vit-l-14-336` | scorer | MIT | no | openai/clip-vit-large-patch14-336 |
 //! | `openclip-vit-b-32` | scorer | MIT | no | laion/CLIP-ViT-B-32-laion2B-s34B-b79K |
 //! | `siglip` | scorer | Apache-2.0 | no | google/siglip-base-patch16-224 |
-//! | `mobileclip` | scorer | Apple's model licence | no | apple/MobileCLIP-S1-OpenCLIP |
+//! | `mobileclip` | scorer | Apple Machine Learning Research Model | **yes** | apple/MobileCLIP-S1-OpenCLIP |
 //! | `dinov2` | scorer | Apache-2.0 | no | facebook/dinov2-base |
 //! | `sd1.5` | generator | CreativeML OpenRAIL-M | no | stable-diffusion-v1-5/stable-diffusion-v1-5 |
 //! | `sd2.1` | generator | CreativeML OpenRAIL++-M | no | stabilityai/stable-diffusion-2-1 |
@@ -92,7 +92,7 @@ const DIFFUSION_XL_FILES: &[&str] = &[
     "model_index.json",
 ];
 
-/// A row of the table; all but the last are commercial.
+/// A row of the table, of a model that may be used commercially.
 const fn row(
     name: &'static str,
     task: Task,
@@ -115,7 +115,7 @@ const fn row(
 pub const OFFERED: &[Offered] = &[
     row("u2net", Task::Segmenter, "https://github.com/xuebinqin/U-2-Net", &["u2net.safetensors", "u2net.pth"], "Apache-2.0"),
     row("u2netp", Task::Segmenter, "https://github.com/xuebinqin/U-2-Net", &["u2netp.safetensors", "u2netp.pth"], "Apache-2.0"),
-    row("clipseg", Task::Segmenter, "CIDAS/clipseg-rd64-refined", CLIP_FILES, "MIT"),
+    row("clipseg", Task::Segmenter, "CIDAS/clipseg-rd64-refined", CLIP_FILES, "MIT (code); weights: see the hub card"),
     row("sam-vit-b", Task::Segmenter, "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth", &["sam_vit_b_01ec64.pth"], "Apache-2.0"),
     row("sam-vit-l", Task::Segmenter, "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_l_0b3195.pth", &["sam_vit_l_0b3195.pth"], "Apache-2.0"),
     row("sam-vit-h", Task::Segmenter, "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth", &["sam_vit_h_4b8939.pth"], "Apache-2.0"),
@@ -126,7 +126,10 @@ pub const OFFERED: &[Offered] = &[
     row("clip-vit-l-14-336", Task::Scorer, "openai/clip-vit-large-patch14-336", CLIP_FILES, "MIT"),
     row("openclip-vit-b-32", Task::Scorer, "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", &["open_clip_model.safetensors", "open_clip_config.json", "tokenizer.json"], "MIT"),
     row("siglip", Task::Scorer, "google/siglip-base-patch16-224", CLIP_FILES, "Apache-2.0"),
-    row("mobileclip", Task::Scorer, "apple/MobileCLIP-S1-OpenCLIP", &["open_clip_model.safetensors", "tokenizer.json"], "Apple's model licence"),
+    Offered {
+        non_commercial: true,
+        ..row("mobileclip", Task::Scorer, "apple/MobileCLIP-S1-OpenCLIP", &["open_clip_model.safetensors", "tokenizer.json"], "Apple Machine Learning Research Model")
+    },
     row("dinov2", Task::Scorer, "facebook/dinov2-base", VISION_FILES, "Apache-2.0"),
     row("sd1.5", Task::Generator, "stable-diffusion-v1-5/stable-diffusion-v1-5", DIFFUSION_FILES, "CreativeML OpenRAIL-M"),
     row("sd2.1", Task::Generator, "stabilityai/stable-diffusion-2-1", DIFFUSION_FILES, "CreativeML OpenRAIL++-M"),

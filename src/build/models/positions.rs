@@ -1,9 +1,57 @@
-//! Position embeddings of image transformers, for images of another size than they were learnt at.
+//! Patches and position embeddings of image transformers, also for images of another size than they
+//! were learnt at.
 
 use candle_core::{Result, Tensor};
 
 /// Keys' cubic convolution with the constant that PyTorch's `interpolate` has.
 const CUBIC: f64 = -0.75;
+
+/// Images of larger sides would be no such network's.
+const MOST_SIDE: usize = 4096;
+
+/// Tokens of the square images that positions were learnt for: the class's, and one a patch.
+///
+/// # Errors
+/// A patch of no size, an image that is smaller than a patch, or one larger than any network's.
+pub(crate) fn tokens(image_size: usize, patch_size: usize) -> Result<usize> {
+    expect_sizes(image_size, patch_size).map_err(candle_core::Error::msg)?;
+    Ok((image_size / patch_size).pow(2) + 1)
+}
+
+/// The same check for networks that count their own tokens.
+///
+/// # Errors
+/// As [`tokens`], in words.
+pub(crate) fn expect_sizes(
+    image_size: usize,
+    patch_size: usize,
+) -> std::result::Result<(), String> {
+    if patch_size == 0 {
+        return Err("patch_size is 0".to_owned());
+    }
+    if !(patch_size..=MOST_SIDE).contains(&image_size) {
+        return Err(format!(
+            "image_size is {image_size}; {patch_size}, which is patch_size, to {MOST_SIDE} was \
+             expected"
+        ));
+    }
+    Ok(())
+}
+
+/// That images [N, 3, H, W] have room for a patch, which a convolution does not ask.
+///
+/// # Errors
+/// Images smaller than a patch, or of another number of dimensions.
+pub(crate) fn expect_room(images: &Tensor, patch_size: usize) -> Result<()> {
+    let (_, _, height, width) = images.dims4()?;
+    if height.min(width) < patch_size {
+        candle_core::bail!(
+            "images of {width} × {height} pixels; at least a patch of {patch_size} × {patch_size} \
+             was expected"
+        );
+    }
+    Ok(())
+}
 
 /// A table [1 + side², D], of one token before a square grid, as [1 + rows · columns, D]: the grid
 /// is interpolated as PyTorch's `interpolate(mode="bicubic", align_corners=False)` does it. A table

@@ -1,5 +1,5 @@
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -112,6 +112,21 @@ fn rows_are_padded_and_cut() {
     assert_eq!(ids.to_vec2::<u32>().unwrap(), expected);
     let long = "cat ".repeat(100);
     assert_eq!(tokenizer.encode(&long).len(), CONTEXT);
+}
+
+#[test]
+fn a_vocabulary_that_unpacks_without_end_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = fs::File::create(folder.path().join("bpe_simple_vocab_16e6.txt.gz")).unwrap();
+    let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    packed.write_all(&vec![b'a'; (16 << 20) + 1]).unwrap();
+    packed.finish().unwrap();
+    let files = ModelFiles::at("clip", folder.path());
+    let problem = ClipTokenizer::from_files(&files).unwrap_err().to_string();
+    assert!(
+        problem.contains("unpacks to more than 16777216 bytes"),
+        "{problem}"
+    );
 }
 
 #[test]

@@ -16,6 +16,8 @@ const END: &str = "<|endoftext|>";
 /// Pairs of OpenAI's file that CLIP uses: of 49,152 tokens without the 256 bytes and the two that
 /// start and end a text.
 const PAIRS: usize = 49152 - 256 - 2;
+/// OpenAI's file has about three million bytes: no memory is for one that unpacks to far more.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// Byte-pair encoding, by ids.
 #[derive(Clone, Debug)]
@@ -88,9 +90,12 @@ impl Vocabulary {
         let error = |problem: String| file_error(model, file, problem);
         let mut pairs = String::new();
         let packed = fs::File::open(file).map_err(|source| error(source.to_string()))?;
-        let mut unpacked = flate2::read::GzDecoder::new(packed);
-        let read = unpacked.read_to_string(&mut pairs);
+        let unpacked = flate2::read::GzDecoder::new(packed);
+        let read = unpacked.take(MOST_BYTES + 1).read_to_string(&mut pairs);
         read.map_err(|source| error(source.to_string()))?;
+        if pairs.len() as u64 > MOST_BYTES {
+            return Err(error(format!("unpacks to more than {MOST_BYTES} bytes")));
+        }
         let pairs: Vec<_> = pairs.lines().skip(1).take(PAIRS).collect();
         if pairs.len() < PAIRS {
             let found = pairs.len();

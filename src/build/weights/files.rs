@@ -93,32 +93,37 @@ impl ModelFiles {
         found.ok_or_else(|| self.missing(names))
     }
 
-    /// The first of `names` that is there. A hub that cannot be asked is a warning in the log.
-    pub fn find_optional(&self, names: &[&str]) -> Option<PathBuf> {
-        self.look_for(names).unwrap_or_else(|error| {
-            log::warn!("{error}");
-            None
-        })
+    /// The first of `names` that is there, or none of them. A hub that cannot be asked is no answer:
+    /// without the file the model would be another.
+    ///
+    /// # Errors
+    /// [`WeightsError::Download`] when the hub cannot be asked.
+    pub fn find_optional(&self, names: &[&str]) -> Result<Option<PathBuf>, WeightsError> {
+        self.look_for(names)
     }
 
     /// The tensors of the first of `names` that is there, as one file or split into several with a
-    /// table `{name}.index.json`.
+    /// table `{name}.index.json`. The table of split halves may be `x.safetensors.index.fp16.json`,
+    /// as diffusers names that of `x.fp16.safetensors`.
     ///
     /// # Errors
     /// [`WeightsError`].
     pub fn weights(&self, names: &[&str]) -> Result<Weights, WeightsError> {
-        let mut found = None;
         for name in names {
-            found = self.look_for(&[name, &format!("{name}.index.json")])?;
-            if found.is_some() {
-                break;
+            let mut forms = vec![(*name).to_owned(), format!("{name}.index.json")];
+            if let Some(stem) = name.strip_suffix(".fp16.safetensors") {
+                forms.push(format!("{stem}.safetensors.index.fp16.json"));
             }
+            let forms: Vec<&str> = forms.iter().map(String::as_str).collect();
+            let Some(path) = self.look_for(&forms)? else {
+                continue;
+            };
+            return match path.extension().is_some_and(|ending| ending == "json") {
+                true => Weights::open_all(&self.model, &self.shards(&path, name)?),
+                false => Weights::open(&self.model, &path),
+            };
         }
-        let path = found.ok_or_else(|| self.missing(names))?;
-        match path.extension().is_some_and(|ending| ending == "json") {
-            true => Weights::open_all(&self.model, &self.shards(&path, names)?),
-            false => Weights::open(&self.model, &path),
-        }
+        Err(self.missing(names))
     }
 
     fn look_for(&self, names: &[&str]) -> Result<Option<PathBuf>, WeightsError> {
@@ -138,8 +143,8 @@ impl ModelFiles {
         Ok(None)
     }
 
-    /// The files that a table of split weights names, all of them there.
-    fn shards(&self, table: &Path, names: &[&str]) -> Result<Vec<PathBuf>, WeightsError> {
+    /// The files that a table of the split weights `name` names, all of them there.
+    fn shards(&self, table: &Path, name: &str) -> Result<Vec<PathBuf>, WeightsError> {
         #[derive(Deserialize)]
         struct Table {
             weight_map: HashMap<String, String>,
@@ -157,11 +162,7 @@ impl ModelFiles {
             return Err(error("names no files".into()));
         }
         // Shards lie beside their table, also in a folder of the repository.
-        let ending = table.file_name().unwrap_or_default().to_string_lossy();
-        let asked = names
-            .iter()
-            .find(|name| ending.starts_with(file_name(name)));
-        let folder = asked.and_then(|name| name.rsplit_once('/'));
+        let folder = name.rsplit_once('/');
         let shards = shards.into_iter().map(|shard| {
             if Path::new(shard).components().count() != 1 || !is_plain(shard) {
                 return Err(error(format!("names {shard:?}, which is not beside it")));
@@ -255,7 +256,7 @@ fn command(id: &HubId, names: &[&str]) -> String {
         .map_or(String::new(), |name| format!(" {name}"));
     let folder = file_name(&id.repository);
     format!(
-        "huggingface-cli download {}{file} --revision {} --local-dir {folder}",
+        "hf download {}{file} --revision {} --local-dir {folder}",
         id.repository, id.revision
     )
 }

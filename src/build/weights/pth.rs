@@ -14,7 +14,7 @@ use super::pickle::{Id, Node, Pickle};
 use super::stored::Stored;
 
 /// A network of ten thousand tensors takes about two million.
-const MOST_PICKLE_BYTES: u64 = 64 << 20;
+const MOST_PICKLE_BYTES: u64 = 16 << 20;
 
 /// Where training scripts put the network among its optimiser's state.
 const NETWORK_KEYS: [&str; 7] = [
@@ -64,9 +64,13 @@ fn read_pickle(archive: &mut ZipArchive<BufReader<File>>) -> Result<(String, Vec
                 .into(),
         );
     }
-    let pickle = names.iter().find(|name| name.ends_with("data.pkl"));
-    let pickle = pickle.ok_or("is a zip file without the data.pkl that torch.save writes")?;
-    let entry = archive.by_name(pickle).map_err(words)?;
+    let mut numbered = names.iter().enumerate();
+    let pickle = numbered.find(|(_, name)| name.ends_with("data.pkl"));
+    let (index, pickle) =
+        pickle.ok_or("is a zip file without the data.pkl that torch.save writes")?;
+    let method = archive.by_index_raw(index).map_err(words)?.compression();
+    expect_stored(pickle, method)?;
+    let entry = archive.by_index(index).map_err(words)?;
     let mut bytes = Vec::new();
     entry
         .take(MOST_PICKLE_BYTES + 1)
@@ -77,6 +81,14 @@ fn read_pickle(archive: &mut ZipArchive<BufReader<File>>) -> Result<(String, Vec
     }
     let folder = pickle.strip_suffix("data.pkl").unwrap_or_default();
     Ok((folder.to_owned(), bytes))
+}
+
+/// What is compressed could unpack to far more than the file holds.
+fn expect_stored(name: &str, method: CompressionMethod) -> Result<(), String> {
+    match method {
+        CompressionMethod::Stored => Ok(()),
+        _ => Err(format!("{name} is compressed; torch.save stores as it is")),
+    }
 }
 
 /// Where each storage's bytes are: the first one's place in the file, and how many there are.
@@ -98,9 +110,7 @@ fn storages(
         let Some(key) = name.strip_prefix(&folder) else {
             continue;
         };
-        if entry.compression() != CompressionMethod::Stored {
-            return Err(format!("{name} is compressed; torch.save stores as it is"));
-        }
+        expect_stored(&name, entry.compression())?;
         let start = entry.data_start().ok_or("has an entry without a place")?;
         let size = entry.size();
         if start.checked_add(size).is_none_or(|end| end > length) {

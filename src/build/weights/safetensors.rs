@@ -37,6 +37,7 @@ pub(super) fn read_contents(
     file.take(size)
         .read_to_end(&mut header)
         .map_err(|error| error.to_string())?;
+    // This also holds the bytes of each tensor against its shape and type.
     let metadata: Metadata = serde_json::from_slice(&header)
         .map_err(|error| format!("its safetensors header cannot be read: {error}"))?;
     let place = Place {

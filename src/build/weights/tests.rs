@@ -104,6 +104,10 @@ fn headers_that_lie_are_told() {
         short.contains("\"a\" ends at byte") && short.contains("cut short"),
         "{short}"
     );
+    for shape in ["[3]", "[1]"] {
+        let other = told(safetensors(&table(shape, "[0,8]"), &[0; 8]));
+        assert!(other.contains("header cannot be read"), "{other}");
+    }
     let most = usize::MAX;
     for (shape, offsets) in [
         ("[3]".to_owned(), "[0,8]".to_owned()),
@@ -202,6 +206,28 @@ fn malicious_archives_do_nothing() {
         let problem = told(damaged(&archive(&pickle)));
         assert!(problem.contains("tensor \"a\""), "{problem}");
     }
+}
+
+#[test]
+fn pickles_are_stored_as_they_are_and_of_a_size() {
+    let tensor = described(b"K\x00", b"K\x02K\x02\x86", b"K\x02K\x01\x86");
+    let whole = archive(&tensor);
+    assert!(damaged(&whole).is_ok());
+    // The compression's number is in the entry itself, and in the table at the end.
+    let mut compressed = whole.clone();
+    let is_listed = |bytes: &[u8]| bytes == b"PK\x01\x02";
+    let listed = whole.windows(4).position(is_listed).unwrap();
+    for place in [8, listed + 10] {
+        assert_eq!(compressed[place], 0);
+        compressed[place] = 8;
+    }
+    let problem = told(damaged(&compressed));
+    assert!(problem.contains("data.pkl is compressed"), "{problem}");
+    let problem = told(damaged(&archive(&vec![0; (16 << 20) + 1])));
+    assert!(
+        problem.contains("has more than 16777216 bytes"),
+        "{problem}"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::{Error, IgnoredAny};
 
 use super::layers::Activation;
 use super::text::TextConfig;
@@ -19,6 +20,11 @@ pub const PRESETS: [&str; 5] = [
     "clip-vit-l14-336",
     "openclip",
 ];
+
+/// Whether a model's name says that it is OpenCLIP's; hyphens do not count.
+pub(super) fn is_open_clip(model: &str) -> bool {
+    model.replace('-', "").starts_with("openclip")
+}
 
 /// Both towers, and the values of the images.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,14 +64,18 @@ impl ClipConfig {
         Some(config)
     }
 
-    /// What the model's folder says: `config.json` of transformers, or `open_clip_config.json`; else
-    /// what the model's name says.
+    /// What the model's folder says: `config.json` of transformers, or `open_clip_config.json`, which
+    /// goes first where the model's name begins with `openclip`; else what the model's name says.
     ///
     /// # Errors
     /// [`ModelError`]: a file that is not what it should be, or no file and a name that is no
     /// preset.
     pub fn find(files: &ModelFiles) -> Result<ClipConfig, ModelError> {
-        if let Some(file) = files.find_optional(&["config.json", "open_clip_config.json"]) {
+        let names = match is_open_clip(files.model()) {
+            true => ["open_clip_config.json", "config.json"],
+            false => ["config.json", "open_clip_config.json"],
+        };
+        if let Some(file) = files.find_optional(&names)? {
             return Ok(ClipConfig::read(files.model(), &file)?);
         }
         ClipConfig::preset(files.model()).ok_or_else(|| ModelError::Setting {
@@ -90,11 +100,18 @@ impl ClipConfig {
     /// From the text of either file.
     ///
     /// # Errors
-    /// Text that is not JSON, or a field that is not what it should be.
+    /// Text that is not JSON, a field that is not what it should be, or a file that says nothing of
+    /// the towers: with the sizes of ViT-B/32 it could be another network.
     pub fn from_json(json: &str) -> serde_json::Result<ClipConfig> {
         let probe: OpenClipFile = serde_json::from_str(json)?;
         if let Some(model) = probe.model_cfg {
             return Ok(model.into_config(probe.preprocess_cfg));
+        }
+        if probe.text_config.is_none() || probe.vision_config.is_none() {
+            return Err(serde_json::Error::custom(
+                "there is neither model_cfg, as in open_clip_config.json, nor both text_config and \
+                 vision_config, as in transformers' config.json of a CLIP",
+            ));
         }
         Ok(ClipConfig::of(
             TextConfig::from_json(json)?,
@@ -129,11 +146,13 @@ impl ClipConfig {
     }
 }
 
-/// `open_clip_config.json`.
+/// `open_clip_config.json`, or what tells that it is transformers' `config.json`.
 #[derive(Deserialize)]
 struct OpenClipFile {
     model_cfg: Option<OpenClipModel>,
     preprocess_cfg: Option<OpenClipPreprocessing>,
+    text_config: Option<IgnoredAny>,
+    vision_config: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]

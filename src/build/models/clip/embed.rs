@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
 use image::RgbImage;
 
-use super::config::ClipConfig;
+use super::config::{ClipConfig, is_open_clip};
 use super::layers::unit_rows;
 use super::layout::Layout;
 use super::network::{TextNetwork, VisionNetwork};
@@ -14,13 +14,24 @@ use crate::build::models::{ImageEmbedder, ModelError, TextEmbedder};
 use crate::build::tokenizer::ClipTokenizer;
 use crate::build::weights::{ModelFiles, Weights};
 
-/// Names of files with both towers, in the order in which they are looked for.
-const FILES: [&str; 4] = [
-    "model.safetensors",
-    "open_clip_model.safetensors",
-    "pytorch_model.bin",
-    "open_clip_pytorch_model.bin",
-];
+/// Names of files with both towers, in the order in which they are looked for. Repositories of
+/// OpenCLIP's hold copies for other programs, too, which their authors' own file goes before.
+fn names(model: &str) -> [&'static str; 4] {
+    match is_open_clip(model) {
+        true => [
+            "open_clip_model.safetensors",
+            "open_clip_pytorch_model.bin",
+            "model.safetensors",
+            "pytorch_model.bin",
+        ],
+        false => [
+            "model.safetensors",
+            "open_clip_model.safetensors",
+            "pytorch_model.bin",
+            "open_clip_pytorch_model.bin",
+        ],
+    }
+}
 
 /// CLIP's embeddings of images.
 pub struct ClipImages {
@@ -40,7 +51,7 @@ impl ClipImages {
         let make = |vb| VisionNetwork::new(vb, &config.vision);
         Ok(ClipImages {
             model: files.model().to_owned(),
-            network: build(&files.weights(&FILES)?, compute, make)?,
+            network: build(&files.weights(&names(files.model()))?, compute, make)?,
             preprocessing: Preprocessing {
                 mean: config.mean,
                 std: config.std,
@@ -81,7 +92,7 @@ impl ClipTexts {
         Ok(ClipTexts {
             model: files.model().to_owned(),
             tokenizer: ClipTokenizer::from_files(files)?,
-            network: build(&files.weights(&FILES)?, compute, make)?,
+            network: build(&files.weights(&names(files.model()))?, compute, make)?,
             most_tokens: config.text.max_position_embeddings,
             compute: compute.clone(),
         })

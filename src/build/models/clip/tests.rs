@@ -307,11 +307,46 @@ fn configuration_files_of_both_kinds_are_read() {
     assert_eq!(config.vision.projection_dim, 640);
     assert_eq!((config.mean[0], config.std[2]), (0.5, 4.));
 
-    let error = ClipConfig::from_json(r#"{"text_config": {"hidden_act": "tanh"}}"#).unwrap_err();
+    let wrong = r#"{"text_config": {"hidden_act": "tanh"}, "vision_config": {}}"#;
+    let error = ClipConfig::from_json(wrong).unwrap_err();
     assert!(
         error.to_string().contains("unknown variant `tanh`"),
         "{error}"
     );
+    for other in [
+        r#"{"architecture": "vit_base_patch16"}"#,
+        r#"{"text_config": {}}"#,
+        r#"{"text_config": {}, "vision_config": null}"#,
+    ] {
+        let error = ClipConfig::from_json(other).unwrap_err().to_string();
+        assert!(
+            error.contains("neither model_cfg") && error.contains("text_config and vision_config"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn open_clips_own_files_go_first_for_its_models() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |model: &str| ModelFiles::at(model, place.path());
+    fs::write(place.path().join("config.json"), B32).unwrap();
+    fs::write(place.path().join("open_clip_config.json"), OPEN_CLIP).unwrap();
+    let side = |model: &str| {
+        let config = ClipConfig::find(&at(model)).unwrap();
+        config.vision.image_size
+    };
+    assert_eq!(side("openclip-vit-b-32"), 240);
+    assert_eq!(side("clip-vit-b-32"), 224);
+
+    fs::remove_file(place.path().join("open_clip_config.json")).unwrap();
+    write_model(place.path());
+    let load = |model: &str| ClipImages::load(&at(model), &Compute::cpu()).map(|_| ());
+    load("openclip-vit-b-32").unwrap();
+    fs::write(place.path().join("open_clip_model.safetensors"), "text").unwrap();
+    load("clip-vit-b-32").unwrap();
+    let error = load("openclip-vit-b-32").unwrap_err().to_string();
+    assert!(error.contains("open_clip_model.safetensors"), "{error}");
 }
 
 /// A whole small model on disk: weights, configuration and vocabulary.
@@ -414,4 +449,31 @@ fn what_is_missing_is_told() {
     candle_core::safetensors::save(&tensors, &weights).unwrap();
     let error = load("clip-vit-b32").to_string();
     assert!(error.contains("\"visual_projection.weight\""), "{error}");
+}
+
+#[test]
+fn images_without_room_for_a_patch_are_told() {
+    let golden = Golden::open("clip");
+    let make = |config: &VisionConfig| {
+        let vb = golden.weights("quick_gelu.58.weights");
+        VisionTransformer::new(vb.pp("vision_model"), config)
+    };
+    let config = small_vision(Activation::QuickGelu);
+    let tower = make(&config).unwrap();
+    let images = Tensor::zeros((1, 3, 7, 32), DType::F32, &Device::Cpu).unwrap();
+    let error = tower.forward(&images).unwrap_err().to_string();
+    assert!(error.contains("images of 32 × 7 pixels"), "{error}");
+    for (image_size, patch_size, expected) in [
+        (7, 8, "image_size is 7; 8, which is patch_size,"),
+        (usize::MAX, 8, "to 4096 was expected"),
+        (32, 0, "patch_size is 0"),
+    ] {
+        let config = VisionConfig {
+            image_size,
+            patch_size,
+            ..config.clone()
+        };
+        let error = make(&config).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }

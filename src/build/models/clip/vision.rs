@@ -97,20 +97,16 @@ impl VisionTransformer {
     /// `vb` stands where `embeddings` and `encoder` are: in published files that is `vision_model`.
     ///
     /// # Errors
-    /// A tensor that is missing or has another shape, or a patch of no size.
+    /// A tensor that is missing or has another shape, or sizes of images and patches that do not
+    /// go together.
     pub fn new(vb: VarBuilder, config: &VisionConfig) -> Result<VisionTransformer> {
         let (hidden, patch) = (config.hidden_size, config.patch_size);
-        if patch == 0 {
-            candle_core::bail!("patch_size is 0");
-        }
+        let tokens = positions::tokens(config.image_size, patch)?;
         let embeddings = vb.pp("embeddings");
         let stride = Conv2dConfig {
             stride: patch,
             ..Conv2dConfig::default()
         };
-        let tokens = (config.image_size / patch)
-            .saturating_pow(2)
-            .saturating_add(1);
         let positions = embeddings.pp("position_embedding");
         let norm = |name: &str| layer_norm(hidden, config.layer_norm_eps, vb.pp(name));
         let depth = config.num_hidden_layers;
@@ -153,6 +149,7 @@ impl VisionTransformer {
     }
 
     fn embed(&self, images: &Tensor) -> Result<Tensor> {
+        positions::expect_room(images, self.patches.config().stride)?;
         let patches = self.patches.forward(images)?;
         let (batch, hidden, rows, columns) = patches.dims4()?;
         let patches = patches.flatten_from(2)?.transpose(1, 2)?;

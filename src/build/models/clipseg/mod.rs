@@ -55,7 +55,7 @@ impl ClipSeg {
         }
         let tokenizer = ClipTokenizer::from_files(files)?;
         let weights = files.weights(&["model.safetensors", "pytorch_model.bin"])?;
-        let config = match files.find_optional(&["config.json"]) {
+        let config = match files.find_optional(&["config.json"])? {
             Some(file) => read_config(files.model(), &file)?,
             None => {
                 let refined = "decoder.transposed_convolution.0.weight";

@@ -170,6 +170,7 @@ impl UNetConfig {
                 self.up_block_types.len()
             ));
         }
+        self.check_sizes()?;
         for level in 0..levels {
             let sizes = self.level(level).ok_or_else(|| {
                 format!(
@@ -180,12 +181,27 @@ impl UNetConfig {
             divides("attention_head_dim", sizes.heads, sizes.channels)?;
             divides("norm_num_groups", self.norm_num_groups, sizes.channels)?;
         }
-        if self.sample_size == 0 || self.sample_size > MOST_LATENTS {
-            return Err(format!(
-                "sample_size is {}; 1 to {MOST_LATENTS} was expected",
-                self.sample_size
-            ));
+        self.check_added()
+    }
+
+    fn check_sizes(&self) -> Result<(), String> {
+        in_range("sample_size", self.sample_size, MOST_LATENTS)?;
+        in_range("layers_per_block", self.layers_per_block, MOST_LAYERS)?;
+        in_range("in_channels", self.in_channels, MOST_CHANNELS)?;
+        in_range("out_channels", self.out_channels, MOST_CHANNELS)?;
+        in_range(
+            "cross_attention_dim",
+            self.cross_attention_dim,
+            MOST_CHANNELS,
+        )?;
+        for &channels in &self.block_out_channels {
+            in_range("block_out_channels", channels, MOST_CHANNELS)?;
         }
+        Ok(())
+    }
+
+    /// XL's conditioning has a pooled text beside six sizes and crops.
+    fn check_added(&self) -> Result<(), String> {
         let added = (
             self.addition_time_embed_dim,
             self.projection_class_embeddings_input_dim,
@@ -197,12 +213,36 @@ impl UNetConfig {
                     .to_owned(),
             );
         }
-        Ok(())
+        let (Some(each), together) = added else {
+            return Ok(());
+        };
+        in_range("addition_time_embed_dim", each, MOST_CHANNELS)?;
+        match together {
+            Some(together) if together <= 6 * each => Err(format!(
+                "projection_class_embeddings_input_dim is {together}; more than {} was expected, \
+                 six times addition_time_embed_dim",
+                6 * each
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
 /// Larger latents than any network's.
 const MOST_LATENTS: usize = 4096;
+
+/// More residual blocks in a level than any network's.
+const MOST_LAYERS: usize = 16;
+
+/// More channels than any network's.
+const MOST_CHANNELS: usize = 65536;
+
+fn in_range(field: &str, value: usize, most: usize) -> Result<(), String> {
+    if !(1..=most).contains(&value) {
+        return Err(format!("{field} is {value}; 1 to {most} was expected"));
+    }
+    Ok(())
+}
 
 /// The fields that must be as they are in Stable Diffusion, where they are there at all.
 fn unet_fields() -> Vec<(&'static str, Value)> {
@@ -284,7 +324,10 @@ impl VaeConfig {
                 config.block_out_channels.len()
             ));
         }
+        in_range("latent_channels", config.latent_channels, MOST_CHANNELS)?;
+        in_range("layers_per_block", config.layers_per_block, MOST_LAYERS)?;
         for &channels in &config.block_out_channels {
+            in_range("block_out_channels", channels, MOST_CHANNELS)?;
             divides("norm_num_groups", config.norm_num_groups, channels)?;
         }
         if !(config.scaling_factor.is_finite() && config.scaling_factor > 0.0) {
@@ -350,10 +393,14 @@ mod tests {
         })
     }
 
-    fn refused(field: &str, value: Value) -> String {
+    fn with(field: &str, value: Value) -> String {
         let mut json = unet();
         json[field] = value;
-        UNetConfig::from_json(&json.to_string()).unwrap_err()
+        json.to_string()
+    }
+
+    fn refused(field: &str, value: Value) -> String {
+        UNetConfig::from_json(&with(field, value)).unwrap_err()
     }
 
     #[test]
@@ -382,11 +429,67 @@ mod tests {
     }
 
     #[test]
-    fn a_decoder_has_no_shift_and_a_real_scale() {
-        let json = json!({
+    fn sizes_beyond_any_network_are_refused() {
+        for (field, value, expected) in [
+            ("layers_per_block", json!(0), "is 0; 1 to 16 was expected"),
+            ("layers_per_block", json!(17), "is 17; 1 to 16 was"),
+            ("in_channels", json!(0), "is 0; 1 to 65536 was expected"),
+            ("out_channels", json!(65537), "is 65537; 1 to 65536 was"),
+            ("cross_attention_dim", json!(u64::MAX), "1 to 65536 was"),
+            ("block_out_channels", json!([32, 65568]), "is 65568; 1 to"),
+            ("sample_size", json!(4097), "is 4097; 1 to 4096 was"),
+            ("addition_time_embed_dim", json!(65537), "is 65537; 1 to"),
+        ] {
+            let message = refused(field, value);
+            assert!(message.starts_with(field), "{message}");
+            assert!(message.contains(expected), "{message}");
+        }
+        assert!(UNetConfig::from_json(&with("layers_per_block", json!(16))).is_ok());
+    }
+
+    #[test]
+    fn there_is_room_for_a_pooled_text_beside_the_sizes() {
+        let added = |together: usize| {
+            let mut json = unet();
+            json["addition_embed_type"] = json!("text_time");
+            json["addition_time_embed_dim"] = json!(256);
+            json["projection_class_embeddings_input_dim"] = json!(together);
+            UNetConfig::from_json(&json.to_string())
+        };
+        assert!(added(2816).is_ok());
+        assert_eq!(
+            added(1536).unwrap_err(),
+            "projection_class_embeddings_input_dim is 1536; more than 1536 was expected, six times \
+             addition_time_embed_dim"
+        );
+    }
+
+    fn vae() -> Value {
+        json!({
             "out_channels": 3, "latent_channels": 4, "block_out_channels": [32, 64, 64],
             "layers_per_block": 2, "scaling_factor": 0.13025,
-        });
+        })
+    }
+
+    #[test]
+    fn a_decoder_of_sizes_beyond_any_is_refused() {
+        for (field, value, expected) in [
+            ("layers_per_block", json!(0), "is 0; 1 to 16 was expected"),
+            ("layers_per_block", json!(17), "is 17; 1 to 16 was"),
+            ("latent_channels", json!(0), "is 0; 1 to 65536 was"),
+            ("block_out_channels", json!([65568]), "is 65568; 1 to 65536"),
+        ] {
+            let mut json = vae();
+            json[field] = value;
+            let message = VaeConfig::from_json(&json.to_string()).unwrap_err();
+            assert!(message.starts_with(field), "{message}");
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_decoder_has_no_shift_and_a_real_scale() {
+        let json = vae();
         let config = VaeConfig::from_json(&json.to_string()).unwrap();
         assert_eq!(config.pixels_per_latent(), 4);
         let refused = |field: &str, value: Value| {

@@ -12,7 +12,7 @@ use super::config::{UNetConfig, VaeConfig};
 use super::files::json_of;
 use super::noise::{ImageNoise, drawn};
 use super::schedulers::{SchedulerConfig, SchedulerKind, Spacing};
-use super::text::{Conditioning, Texts};
+use super::text::{Conditioning, TextFiles, Texts};
 use super::unet::{Added, UNet};
 use super::vae::Decoder;
 
@@ -78,14 +78,20 @@ impl Diffusion {
         let name = "scheduler/scheduler_config.json";
         let schedule = json_of(files, name, SchedulerConfig::from_json)?;
         let chosen = Chosen::new(files.model(), options, &schedule, &unet, &vae)?;
-        let texts = Texts::load(files, compute)?;
+        let zeros_for_empty = zeros_for_empty(files, unet.addition_embed_type.is_some())?;
         let exact = Compute {
             dtype: DType::F32,
             ..compute.clone()
         };
+        // All files are opened before a network is built, which takes long: what is missing is told
+        // at once.
+        let texts = TextFiles::open(files, compute.dtype)?;
+        let unet_weights = weights(files, "unet", compute.dtype)?;
+        let vae_weights = weights(files, "vae", exact.dtype)?;
+        let texts = texts.build(compute)?;
         let networks = Networks {
-            unet: weights(files, "unet")?.build(compute, |vb| UNet::new(vb, &unet))?,
-            decoder: weights(files, "vae")?.build(&exact, |vb| Decoder::new(vb, &vae))?,
+            unet: unet_weights.build(compute, |vb| UNet::new(vb, &unet))?,
+            decoder: vae_weights.build(&exact, |vb| Decoder::new(vb, &vae))?,
             schedule: chosen.schedule,
             kind: chosen.kind,
             steps: chosen.steps,
@@ -97,7 +103,7 @@ impl Diffusion {
             model: files.model().to_owned(),
             texts,
             networks,
-            zeros_for_empty: zeros_for_empty(files, unet.addition_embed_type.is_some())?,
+            zeros_for_empty,
             size: chosen.size,
             latents: (unet.in_channels, side, side),
         })
@@ -282,7 +288,7 @@ impl Chosen {
 /// What `model_index.json` says of empty negative prompts; XL's pipeline has zeros for them.
 fn zeros_for_empty(files: &ModelFiles, is_xl: bool) -> std::result::Result<bool, ModelError> {
     let name = "model_index.json";
-    if !is_xl || files.find_optional(&[name]).is_none() {
+    if !is_xl || files.find_optional(&[name])?.is_none() {
         return Ok(is_xl);
     }
     json_of(files, name, |json| {
@@ -292,8 +298,11 @@ fn zeros_for_empty(files: &ModelFiles, is_xl: bool) -> std::result::Result<bool,
     })
 }
 
-fn weights(files: &ModelFiles, folder: &str) -> std::result::Result<Weights, ModelError> {
-    let endings = ["safetensors", "fp16.safetensors", "bin"];
-    let names = endings.map(|ending| format!("{folder}/diffusion_pytorch_model.{ending}"));
-    Ok(files.weights(&names.each_ref().map(String::as_str))?)
+fn weights(
+    files: &ModelFiles,
+    folder: &str,
+    dtype: DType,
+) -> std::result::Result<Weights, ModelError> {
+    let stem = format!("{folder}/diffusion_pytorch_model");
+    super::files::weights(files, &stem, &format!("{stem}.bin"), dtype)
 }

@@ -4,7 +4,7 @@ use std::sync::Once;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::{Linear, Module, VarBuilder, linear_no_bias};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::build::device::Compute;
 use crate::build::models::ModelError;
@@ -12,7 +12,7 @@ use crate::build::models::clip::text::{TextConfig, TextTransformer};
 use crate::build::tokenizer::{CONTEXT, ClipTokenizer};
 use crate::build::weights::{ModelFiles, Weights};
 
-use super::files::{json_of, read_text};
+use super::files::{json_at, json_of, weights};
 
 /// What the UNet is shown of N texts.
 #[derive(Clone, Debug)]
@@ -125,8 +125,8 @@ impl Tokens {
         let tokenizer = ClipTokenizer::from_folder(files, &format!("{folder}/"))?;
         let file = format!("{folder}/special_tokens_map.json");
         let other = format!("{folder}/tokenizer_config.json");
-        let pad = match files.find_optional(&[&file, &other]) {
-            Some(path) => pad_of(&read_text(files, &path)?),
+        let pad = match files.find_optional(&[&file, &other])? {
+            Some(path) => json_at(files, &path, pad_of)?,
             None => None,
         };
         // Without a word of it, padding is with the end token, as transformers does for CLIP.
@@ -160,12 +160,86 @@ impl Tokens {
     }
 }
 
-/// The padding token of a configuration of a tokenizer.
-fn pad_of(json: &str) -> Option<String> {
-    let config: Value = serde_json::from_str(json).ok()?;
-    let token = config.get("pad_token")?;
-    let token = token.get("content").unwrap_or(token);
-    token.as_str().map(str::to_owned)
+/// The padding token of a configuration of a tokenizer, where it names one.
+fn pad_of(json: &str) -> std::result::Result<Option<String>, String> {
+    let config: Map<String, Value> =
+        serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let token = config.get("pad_token").unwrap_or(&Value::Null);
+    match token.get("content").unwrap_or(token) {
+        Value::Null => Ok(None),
+        Value::String(token) => Ok(Some(token.clone())),
+        other => Err(format!("pad_token is {other}; a token was expected")),
+    }
+}
+
+/// A text encoder's sizes, and its tensors before any is read.
+struct Opened {
+    config: TextConfig,
+    weights: Weights,
+}
+
+impl Opened {
+    fn open(
+        files: &ModelFiles,
+        folder: &str,
+        dtype: DType,
+    ) -> std::result::Result<Opened, ModelError> {
+        let config = json_of(files, &format!("{folder}/config.json"), |json| {
+            TextConfig::from_json(json).map_err(|error| error.to_string())
+        })?;
+        let (stem, archive) = (
+            format!("{folder}/model"),
+            format!("{folder}/pytorch_model.bin"),
+        );
+        let weights = weights(files, &stem, &archive, dtype)?;
+        Ok(Opened { config, weights })
+    }
+}
+
+/// Everything that texts need, before a network is built.
+pub(super) struct TextFiles {
+    tokens: Vec<Tokens>,
+    first: Opened,
+    second: Option<Opened>,
+}
+
+impl TextFiles {
+    /// From the folders `text_encoder` and `tokenizer`, and those with `_2` where they are there.
+    pub fn open(files: &ModelFiles, dtype: DType) -> std::result::Result<TextFiles, ModelError> {
+        let first = Opened::open(files, "text_encoder", dtype)?;
+        let mut tokens = vec![Tokens::load(files, "tokenizer")?];
+        let second = match files.find_optional(&["text_encoder_2/config.json"])? {
+            Some(_) => {
+                tokens.push(Tokens::load(files, "tokenizer_2")?);
+                Some(Opened::open(files, "text_encoder_2", dtype)?)
+            }
+            None => None,
+        };
+        Ok(TextFiles {
+            tokens,
+            first,
+            second,
+        })
+    }
+
+    /// Builds the networks.
+    pub fn build(self, compute: &Compute) -> std::result::Result<Texts, ModelError> {
+        let Opened { config, weights } = self.first;
+        let first = weights.build(compute, |vb| encoder(vb, &config))?;
+        let encoders = match self.second {
+            Some(Opened { config, weights }) => {
+                let (second, projection) = weights.build(compute, |vb| projected(vb, &config))?;
+                TextEncoders::Two(Box::new([first, second]), projection)
+            }
+            None => TextEncoders::One(first),
+        };
+        Ok(Texts {
+            tokens: self.tokens,
+            encoders,
+            device: compute.device.clone(),
+            warning: Once::new(),
+        })
+    }
 }
 
 /// Tokenizers and networks.
@@ -177,29 +251,6 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// From the folders `text_encoder` and `tokenizer`, and those with `_2` where they are there.
-    pub fn load(files: &ModelFiles, compute: &Compute) -> std::result::Result<Texts, ModelError> {
-        let config = config(files, "text_encoder")?;
-        let first = weights(files, "text_encoder")?.build(compute, |vb| encoder(vb, &config))?;
-        let mut tokens = vec![Tokens::load(files, "tokenizer")?];
-        let second = files.find_optional(&["text_encoder_2/config.json"]);
-        let encoders = if second.is_some() {
-            let config = self::config(files, "text_encoder_2")?;
-            let second = weights(files, "text_encoder_2")?;
-            let (second, projection) = second.build(compute, |vb| projected(vb, &config))?;
-            tokens.push(Tokens::load(files, "tokenizer_2")?);
-            TextEncoders::Two(Box::new([first, second]), projection)
-        } else {
-            TextEncoders::One(first)
-        };
-        Ok(Texts {
-            tokens,
-            encoders,
-            device: compute.device.clone(),
-            warning: Once::new(),
-        })
-    }
-
     /// Texts of more than 77 tokens lose their ends, which is said once.
     pub fn encode(&self, texts: &[&str]) -> Result<Conditioning> {
         for (tokens, text) in self
@@ -226,20 +277,4 @@ impl Texts {
             pooled: pooled.transpose()?,
         })
     }
-}
-
-fn config(files: &ModelFiles, folder: &str) -> std::result::Result<TextConfig, ModelError> {
-    json_of(files, &format!("{folder}/config.json"), |json| {
-        TextConfig::from_json(json).map_err(|error| error.to_string())
-    })
-}
-
-fn weights(files: &ModelFiles, folder: &str) -> std::result::Result<Weights, ModelError> {
-    let names = [
-        "model.safetensors",
-        "model.fp16.safetensors",
-        "pytorch_model.bin",
-    ];
-    let names = names.map(|name| format!("{folder}/{name}"));
-    Ok(files.weights(&names.each_ref().map(String::as_str))?)
 }

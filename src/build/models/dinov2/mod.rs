@@ -39,20 +39,31 @@ impl Dinov2 {
     /// 64 of a vector's width a head.
     ///
     /// # Errors
-    /// [`ModelError`]: files that are missing or not what they should be, or a feed-forward part
-    /// that the largest model alone has.
+    /// [`ModelError`]: files that are missing or not what they should be, a feed-forward part that
+    /// the largest model alone has, or register tokens (arXiv 2309.16588), without which such a
+    /// network would still load and see something else.
     pub fn load(files: &ModelFiles, compute: &Compute) -> Result<Dinov2, ModelError> {
         let weights = files.weights(&FILES)?;
-        let config = match files.find_optional(&["config.json"]) {
+        let refused = |problem: String| ModelError::Setting {
+            model: files.model().to_owned(),
+            problem,
+        };
+        if let Some(name) = weights
+            .names()
+            .find(|name| name.ends_with("register_tokens"))
+        {
+            return Err(refused(format!(
+                "there is a tensor {name:?}, of DINOv2 with registers; one without was expected"
+            )));
+        }
+        let config = match files.find_optional(&["config.json"])? {
             Some(file) => read_config(files.model(), &file)?,
             None => Dinov2Config::of(|name| weights.shape(name)),
         };
         if config.use_swiglu_ffn {
-            return Err(ModelError::Setting {
-                model: files.model().to_owned(),
-                problem: "use_swiglu_ffn, of dinov2-giant; -small, -base or -large was expected"
-                    .to_owned(),
-            });
+            return Err(refused(
+                "use_swiglu_ffn, of dinov2-giant; -small, -base or -large was expected".to_owned(),
+            ));
         }
         let is_authors = weights.names().any(|name| name == "pos_embed");
         let make = |vb| match is_authors {

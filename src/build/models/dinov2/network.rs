@@ -92,15 +92,11 @@ impl Dinov2Network {
     /// From tensors with the names of transformers' published files.
     ///
     /// # Errors
-    /// A tensor that is missing or has another shape, or a patch of no size.
+    /// A tensor that is missing or has another shape, or sizes of images and patches that do not
+    /// go together.
     pub fn new(vb: VarBuilder, config: &Dinov2Config) -> Result<Dinov2Network> {
         let (hidden, patch) = (config.hidden_size, config.patch_size);
-        if patch == 0 {
-            candle_core::bail!("patch_size is 0");
-        }
-        let tokens = (config.image_size / patch)
-            .saturating_pow(2)
-            .saturating_add(1);
+        let tokens = positions::tokens(config.image_size, patch)?;
         let stride = Conv2dConfig {
             stride: patch,
             ..Conv2dConfig::default()
@@ -124,7 +120,8 @@ impl Dinov2Network {
     /// From tensors with the names of the authors' files.
     ///
     /// # Errors
-    /// A tensor that is missing or has another shape, or a patch of no size.
+    /// A tensor that is missing or has another shape, or sizes of images and patches that do not
+    /// go together.
     pub fn from_authors(vb: VarBuilder<'static>, config: &Dinov2Config) -> Result<Dinov2Network> {
         Dinov2Network::new(vb.rename_f(authors_name), config)
     }
@@ -135,6 +132,7 @@ impl Dinov2Network {
     /// # Errors
     /// Images smaller than a patch, or the device's.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        positions::expect_room(images, self.patches.config().stride)?;
         let patches = self.patches.forward(images)?;
         let (batch, hidden, rows, columns) = patches.dims4()?;
         let patches = patches.flatten_from(2)?.transpose(1, 2)?;

@@ -166,3 +166,44 @@ fn images_become_unit_vectors() {
         .to_string();
     assert!(error.contains("use_swiglu_ffn"), "{error}");
 }
+
+#[test]
+fn networks_with_registers_are_refused() {
+    for name in ["embeddings.register_tokens", "register_tokens"] {
+        let place = tempfile::tempdir().unwrap();
+        let mut tensors = Golden::open("dinov2").below("weights");
+        let registers = Tensor::zeros((1, 4, 32), candle_core::DType::F32, &Device::Cpu).unwrap();
+        tensors.insert(name.to_owned(), registers);
+        candle_core::safetensors::save(&tensors, place.path().join("model.safetensors")).unwrap();
+        let files = ModelFiles::at("dinov2", place.path());
+        let error = Dinov2::load(&files, &Compute::cpu())
+            .map(|_| ())
+            .unwrap_err();
+        assert!(matches!(error, ModelError::Setting { .. }), "{error}");
+        let told = format!("tensor {name:?}, of DINOv2 with registers");
+        assert!(error.to_string().contains(&told), "{error}");
+    }
+}
+
+#[test]
+fn images_without_room_for_a_patch_are_told() {
+    let golden = Golden::open("dinov2");
+    let make = |config: &Dinov2Config| Dinov2Network::new(golden.weights("weights"), config);
+    let network = make(&small()).unwrap();
+    let images = Tensor::zeros((1, 3, 28, 13), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let error = network.forward(&images).unwrap_err().to_string();
+    assert!(error.contains("images of 13 × 28 pixels"), "{error}");
+    for (image_size, patch_size, expected) in [
+        (13, 14, "image_size is 13; 14, which is patch_size,"),
+        (usize::MAX, 14, "to 4096 was expected"),
+        (70, 0, "patch_size is 0"),
+    ] {
+        let config = Dinov2Config {
+            image_size,
+            patch_size,
+            ..small()
+        };
+        let error = make(&config).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -46,12 +46,7 @@ impl MobileClipImages {
     /// [`ModelError`]: files that are missing or not what they should be.
     pub fn load(files: &ModelFiles, compute: &Compute) -> Result<MobileClipImages, ModelError> {
         let weights = files.weights(&FILES)?;
-        let (config, dimension) = image_config(&weights).ok_or_else(|| ModelError::Setting {
-            model: files.model().to_owned(),
-            problem: format!(
-                "no tensors of a FastViT under {TRUNK:?}; MobileCLIP-S1's or -S2's were expected"
-            ),
-        })?;
+        let (config, dimension) = expect_trunk(files.model(), &weights)?;
         let compute = Compute {
             dtype: DType::F32,
             ..compute.clone()
@@ -86,6 +81,16 @@ fn preprocessing() -> Preprocessing {
     }
 }
 
+/// The image side's sizes, of a file that is a MobileCLIP's.
+fn expect_trunk(model: &str, weights: &Weights) -> Result<(Config, usize), ModelError> {
+    image_config(weights).ok_or_else(|| ModelError::Setting {
+        model: model.to_owned(),
+        problem: format!(
+            "no tensors of a FastViT under {TRUNK:?}; MobileCLIP-S1's or -S2's were expected"
+        ),
+    })
+}
+
 /// The sizes of the image side, which its tensors' shapes tell, and the width of what comes out.
 fn image_config(weights: &Weights) -> Option<(Config, usize)> {
     let shape = |name: &str| weights.shape(&format!("{TRUNK}.{name}"));
@@ -114,17 +119,20 @@ pub struct MobileClipTexts {
 }
 
 impl MobileClipTexts {
-    /// Loads the text half of a model, with its vocabulary.
+    /// Loads the text half of a model, with its vocabulary. Other CLIPs have a text side of the same
+    /// names, whose tokens see less: the image side tells them apart.
     ///
     /// # Errors
     /// [`ModelError`]: files that are missing or not what they should be.
     pub fn load(files: &ModelFiles, compute: &Compute) -> Result<MobileClipTexts, ModelError> {
+        let weights = files.weights(&FILES)?;
+        expect_trunk(files.model(), &weights)?;
         let config = text_config();
         let make = |vb| TextNetwork::new(vb, &config).map(TextNetwork::bidirectional);
         Ok(MobileClipTexts {
             model: files.model().to_owned(),
             tokenizer: ClipTokenizer::from_files(files)?,
-            network: build(&files.weights(&FILES)?, compute, make)?,
+            network: build(&weights, compute, make)?,
             compute: compute.clone(),
         })
     }

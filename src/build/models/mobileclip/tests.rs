@@ -65,11 +65,12 @@ fn files_of_other_models_are_told() {
     let tensors = Golden::open("dinov2").below("weights");
     candle_core::safetensors::save(&tensors, place.path().join("model.safetensors")).unwrap();
     let files = ModelFiles::at("mobileclip", place.path());
-    let error = MobileClipImages::load(&files, &Compute::cpu())
-        .map(|_| ())
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("no tensors of a FastViT"),
-        "{error}"
-    );
+    let images = MobileClipImages::load(&files, &Compute::cpu()).map(|_| ());
+    let texts = MobileClipTexts::load(&files, &Compute::cpu()).map(|_| ());
+    for error in [images.unwrap_err(), texts.unwrap_err()] {
+        assert!(
+            error.to_string().contains("no tensors of a FastViT"),
+            "{error}"
+        );
+    }
 }

@@ -11,6 +11,7 @@ use image::RgbImage;
 pub use tokenizer::SiglipTokenizer;
 
 use super::clip::layers::unit_rows;
+use super::positions::expect_sizes;
 use super::preprocess::{Preprocessing, Resize};
 use super::{ImageEmbedder, ModelError, TextEmbedder};
 use crate::build::device::Compute;
@@ -19,9 +20,6 @@ use crate::build::weights::{ModelFiles, WeightsError};
 
 /// Names of files in the order in which they are looked for.
 const FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
-
-/// Images of larger sides would be no SigLIP's.
-const MOST_SIDE: usize = 4096;
 
 /// SigLIP's embeddings of images.
 pub struct SiglipImages {
@@ -107,7 +105,7 @@ impl TextEmbedder for SiglipTexts {
 }
 
 fn config(files: &ModelFiles) -> Result<Config, WeightsError> {
-    let Some(file) = files.find_optional(&["config.json"]) else {
+    let Some(file) = files.find_optional(&["config.json"])? else {
         return Ok(Config::base_patch16_224());
     };
     let error = |problem: String| WeightsError::File {
@@ -119,17 +117,10 @@ fn config(files: &ModelFiles) -> Result<Config, WeightsError> {
     let config: Config =
         serde_json::from_slice(&json).map_err(|source| error(source.to_string()))?;
     let (text, vision) = (&config.text_config, &config.vision_config);
-    let counts = [
-        text.num_attention_heads,
-        vision.num_attention_heads,
-        vision.patch_size,
-    ];
-    if counts.contains(&0) || vision.image_size > MOST_SIDE {
-        let problem = format!(
-            "num_attention_heads or patch_size of 0, or image_size of more than {MOST_SIDE}"
-        );
-        return Err(error(problem));
+    if [text.num_attention_heads, vision.num_attention_heads].contains(&0) {
+        return Err(error("num_attention_heads is 0".to_owned()));
     }
+    expect_sizes(vision.image_size, vision.patch_size).map_err(error)?;
     Ok(config)
 }
 

@@ -128,3 +128,24 @@ fn images_and_texts_become_unit_vectors() {
         );
     }
 }
+
+#[test]
+fn sizes_that_do_not_go_together_are_told() {
+    let place = tempfile::tempdir().unwrap();
+    write_model(place.path());
+    let files = ModelFiles::at("siglip", place.path());
+    for (field, value, expected) in [
+        ("image_size", 7, "image_size is 7; 8, which is patch_size,"),
+        ("image_size", 4097, "image_size is 4097"),
+        ("patch_size", 0, "patch_size is 0"),
+        ("num_attention_heads", 0, "num_attention_heads is 0"),
+    ] {
+        let mut config: serde_json::Value = serde_json::from_str(CONFIG).unwrap();
+        config["vision_config"][field] = serde_json::json!(value);
+        fs::write(place.path().join("config.json"), config.to_string()).unwrap();
+        let error = SiglipImages::load(&files, &Compute::cpu())
+            .map(|_| ())
+            .unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}

@@ -29,7 +29,7 @@ fn a_folder_and_a_single_file_serve() {
     let names = ["unet/other.bin", "unet/model.safetensors"];
     assert_eq!(files.find(&names).unwrap(), path);
     assert_eq!(value(&files.weights(&names).unwrap(), "a"), 1.0);
-    assert_eq!(files.find_optional(&["none.json"]), None);
+    assert_eq!(files.find_optional(&["none.json"]).unwrap(), None);
 
     let file = ModelFiles::open("model", path.to_str().unwrap()).unwrap();
     assert_eq!(file.find(&["any_name.pth"]).unwrap(), path);
@@ -37,7 +37,7 @@ fn a_folder_and_a_single_file_serve() {
         file.find(&["config.json"]).unwrap(),
         path.with_file_name("config.json")
     );
-    assert_eq!(file.find_optional(&["tokenizer.json"]), None);
+    assert_eq!(file.find_optional(&["tokenizer.json"]).unwrap(), None);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn what_is_missing_is_told_with_the_way_to_get_it() {
         "{clip}"
     );
     assert!(clip.contains(folder.path().to_str().unwrap()), "{clip}");
-    let command = "`huggingface-cli download openai/clip-vit-base-patch32 model.safetensors \
+    let command = "`hf download openai/clip-vit-base-patch32 model.safetensors \
         --revision main --local-dir clip-vit-base-patch32`";
     assert!(clip.contains(command), "{clip}");
     let sam = missing("sam-vit-b", &["sam_vit_b_01ec64.pth"]);
@@ -127,15 +127,50 @@ fn the_cache_of_the_hub_serves_offline() {
         let files = open(&format!("owner/name{revision}"));
         let weights = files.weights(&["unet/x.bin", "unet/model.safetensors"]);
         assert_eq!(value(&weights.unwrap(), "a"), 3.0, "{revision}");
-        assert_eq!(files.find_optional(&["config.json"]), None);
+        assert_eq!(files.find_optional(&["config.json"]).unwrap(), None);
     }
     let told = |source: &str| open(source).find(&["config.json"]).unwrap_err().to_string();
     let missing = told("owner/name@pr/1");
     assert!(missing.contains("owner/name@pr/1 (offline)"), "{missing}");
-    let command = "huggingface-cli download owner/name config.json --revision pr/1";
+    let command = "hf download owner/name config.json --revision pr/1";
     assert!(missing.contains(command), "{missing}");
     assert!(told("owner/name@evil").contains("offline"));
     assert!(told("owner/other").contains("offline"));
+}
+
+#[test]
+fn split_halves_are_found_by_both_names_of_their_table() {
+    for table in [
+        "unet/m.fp16.safetensors.index.json",
+        "unet/m.safetensors.index.fp16.json",
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let snapshot = home.path().join("models--o--n/snapshots").join(COMMIT);
+        save(&snapshot.join("unet/m-1.fp16.safetensors"), "a", 6.0);
+        let map = r#"{"weight_map":{"a":"m-1.fp16.safetensors"}}"#;
+        fs::write(snapshot.join(table), map).unwrap();
+        let settings = HubSettings {
+            cache: Some(home.path().to_owned()),
+            offline: true,
+        };
+        let hub = ModelFiles::open_with("model", &format!("o/n@{COMMIT}"), settings).unwrap();
+        for files in [hub, ModelFiles::at("model", &snapshot)] {
+            let weights = files.weights(&["unet/m.fp16.safetensors"]).unwrap();
+            assert_eq!(value(&weights, "a"), 6.0, "{table}");
+        }
+    }
+}
+
+#[test]
+fn a_hub_that_cannot_be_asked_is_an_error_also_for_what_is_optional() {
+    let settings = HubSettings {
+        cache: None,
+        offline: false,
+    };
+    let files = ModelFiles::open_with("model", "owner/name", settings).unwrap();
+    let error = files.find_optional(&["config.json"]).unwrap_err();
+    assert!(matches!(error, WeightsError::Download { .. }), "{error}");
+    assert!(error.to_string().contains("config.json"), "{error}");
 }
 
 #[test]

@@ -63,6 +63,19 @@ pub enum FinalSigma {
     SigmaMin,
 }
 
+/// What solvers do for second order. Nothing is chosen by it: each solver here has one way, and files
+/// that ask for another, such as `heun` or `bh1`, are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SolverType {
+    /// DPM-Solver++'s.
+    Midpoint,
+    /// UniPC's.
+    Bh2,
+    /// An older solver's, for which diffusers takes each solver's own.
+    Logrho,
+}
+
 /// A scheduler by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchedulerKind {
@@ -132,6 +145,9 @@ pub struct SchedulerConfig {
     /// Solvers: what is left after the last step.
     #[serde(default)]
     pub final_sigmas_type: FinalSigma,
+    /// Solvers: what they do for second order.
+    #[serde(default)]
+    pub solver_type: Option<SolverType>,
 }
 
 fn thousand() -> usize {
@@ -191,13 +207,20 @@ impl SchedulerConfig {
                 config.num_train_timesteps
             ));
         }
+        if config.steps_offset >= config.num_train_timesteps {
+            return Err(format!(
+                "steps_offset is {}; less than the {} of num_train_timesteps was expected",
+                config.steps_offset, config.num_train_timesteps
+            ));
+        }
         Ok(config)
     }
 
     /// A scheduler of so many steps.
     ///
     /// # Errors
-    /// A number of steps that the training's time steps do not hold.
+    /// A number of steps that the training's time steps do not hold, or time steps that an offset
+    /// takes past the last: solvers would divide by nothing there.
     pub fn scheduler(
         &self,
         kind: SchedulerKind,
@@ -211,14 +234,22 @@ impl SchedulerConfig {
         if !(1..=most).contains(&steps) {
             return Err(format!("{steps} steps; 1 to {most} were expected"));
         }
-        Ok(match kind {
+        let scheduler: Box<dyn Scheduler> = match kind {
             SchedulerKind::Ddim => Box::new(ddim::Ddim::new(self, steps)),
             SchedulerKind::EulerAncestral => {
                 Box::new(euler_ancestral::EulerAncestral::new(self, steps))
             }
             SchedulerKind::UniPc => Box::new(unipc::UniPc::new(self, steps)),
             SchedulerKind::DpmSolver => Box::new(dpm_solver::DpmSolver::new(self, steps)),
-        })
+        };
+        let last = (self.num_train_timesteps - 1) as f64;
+        match scheduler.timesteps().iter().find(|&&step| step > last) {
+            None => Ok(scheduler),
+            Some(step) => Err(format!(
+                "{steps} steps reach time step {step} with a steps_offset of {}; {last} is the last",
+                self.steps_offset
+            )),
+        }
     }
 }
 

@@ -90,10 +90,31 @@ fn steps_and_settings_that_cannot_be_are_refused() {
     assert!(with("beta_end", json!(2)).contains("[0.00085, 2.0]"));
     assert!(with("rescale_betas_zero_snr", json!(true)).contains("rescale_betas_zero_snr is true"));
     assert!(with("num_train_timesteps", json!(1)).contains("2 to a million"));
+    for wrong in ["heun", "bh1"] {
+        let message = with("solver_type", json!(wrong));
+        assert!(
+            message.contains("solver_type") && message.contains(wrong),
+            "{message}"
+        );
+    }
+    for known in [
+        json!("midpoint"),
+        json!("bh2"),
+        json!("logrho"),
+        Value::Null,
+    ] {
+        let mut json = json.clone();
+        json["solver_type"] = known;
+        assert!(SchedulerConfig::from_json(&json.to_string()).is_ok());
+    }
+    assert_eq!(
+        with("steps_offset", json!(1000)),
+        "steps_offset is 1000; less than the 1000 of num_train_timesteps was expected"
+    );
 }
 
 #[test]
-fn every_number_of_steps_goes_through_without_a_panic() {
+fn every_number_of_steps_goes_through_and_stays_finite() {
     let json = cases().remove(0).config;
     let sample = Tensor::ones((1, 1, 2, 2), DType::F32, &Device::Cpu).unwrap();
     for spacing in ["leading", "linspace", "trailing"] {
@@ -103,6 +124,13 @@ fn every_number_of_steps_goes_through_without_a_panic() {
             json["use_karras_sigmas"] = json!(karras);
             json["num_train_timesteps"] = json!(9);
             let config = SchedulerConfig::from_json(&json.to_string()).unwrap();
+            // Of nine time steps solvers take eight; the offset of 1 takes all of them past the last
+            // where spacing begins from 0.
+            let is_refused = |kind: SchedulerKind, steps: usize| {
+                let is_solver = matches!(kind, SchedulerKind::UniPc | SchedulerKind::DpmSolver);
+                let is_past = spacing == "leading" && !(is_solver && karras);
+                steps + usize::from(is_solver) + usize::from(is_past) > 9
+            };
             let kinds = [
                 SchedulerKind::Ddim,
                 SchedulerKind::EulerAncestral,
@@ -113,8 +141,10 @@ fn every_number_of_steps_goes_through_without_a_panic() {
                 .iter()
                 .flat_map(|kind| (1..=9).map(move |n| (*kind, n)))
             {
-                let Ok(mut scheduler) = config.scheduler(kind, steps) else {
-                    assert!(steps == 9 && !matches!(kind, SchedulerKind::Ddim));
+                let what = format!("{kind:?}, {spacing}, karras {karras}, {steps} steps");
+                let scheduler = config.scheduler(kind, steps);
+                assert_eq!(scheduler.is_err(), is_refused(kind, steps), "{what}");
+                let Ok(mut scheduler) = scheduler else {
                     continue;
                 };
                 let mut latents = sample.clone();
@@ -122,6 +152,11 @@ fn every_number_of_steps_goes_through_without_a_panic() {
                     latents = scheduler
                         .step(&sample, index, &latents, Some(&sample))
                         .unwrap();
+                    let values = latents.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                    assert!(
+                        values.iter().all(|value| value.is_finite()),
+                        "{what}, step {index}: {values:?}"
+                    );
                 }
                 assert_eq!(scheduler.timesteps().len(), steps);
                 assert!(

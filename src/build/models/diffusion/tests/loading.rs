@@ -187,6 +187,60 @@ fn a_model_made_for_few_steps_is_known_by_its_scheduler() {
 }
 
 #[test]
+fn networks_of_16_bits_take_the_halves_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ModelFiles::at("tiny", folder.path());
+    let first = |dtype| {
+        let weights = crate::build::models::diffusion::files::weights(&files, "m", "m.bin", dtype);
+        let weights = weights.unwrap();
+        let names: Vec<String> = weights.names().map(str::to_owned).collect();
+        names.join(" ")
+    };
+    let save_as = |name: &str, tensor: &str| {
+        let value = Tensor::new(&[1f32], &Device::Cpu).unwrap();
+        save(folder.path(), name, &[(tensor.to_owned(), value)].into());
+    };
+    save_as("m.safetensors", "whole");
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        assert_eq!(first(dtype), "whole");
+    }
+    save_as("m.fp16.safetensors", "halves");
+    let found = [DType::F32, DType::F16, DType::BF16].map(first);
+    assert_eq!(found, ["whole", "halves", "halves"]);
+    fs::remove_file(folder.path().join("m.safetensors")).unwrap();
+    assert_eq!(first(DType::F32), "halves");
+}
+
+#[test]
+fn what_is_missing_is_told_before_a_network_is_built() {
+    let tiny = Tiny::open();
+    let folder = folder_of(&tiny, "xl");
+    // A text encoder that cannot be built would be told first if it were built first.
+    let encoder = folder.path().join("text_encoder/model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&encoder, &Device::Cpu).unwrap();
+    tensors
+        .remove("text_model.final_layer_norm.weight")
+        .unwrap();
+    save(folder.path(), "text_encoder/model.safetensors", &tensors);
+    let told = || match load(folder.path(), DiffusionOptions::default()) {
+        Ok(_) => panic!("it was taken"),
+        Err(error) => error.to_string(),
+    };
+    assert!(told().contains("text_model.final_layer_norm.weight"));
+    for part in [
+        "vae/diffusion_pytorch_model",
+        "unet/diffusion_pytorch_model",
+        "text_encoder_2/model",
+    ] {
+        let file = folder.path().join(format!("{part}.safetensors"));
+        fs::remove_file(file).unwrap();
+        let missing = format!("{part}.safetensors or {part}.fp16.safetensors");
+        let message = told();
+        assert!(message.contains(&missing), "{message}");
+    }
+}
+
+#[test]
 fn what_is_missing_or_out_of_range_is_told() {
     let tiny = Tiny::open();
     let folder = folder_of(&tiny, "sd1");
@@ -218,6 +272,17 @@ fn what_is_missing_or_out_of_range_is_told() {
         r#"{"pad_token": "x"}"#,
     );
     assert!(refused(default()).contains("tokenizer: pad_token is \"x\""));
+    for (text, expected) in [
+        (r#"{"pad_token": "#, "special_tokens_map.json: EOF"),
+        (
+            r#"{"pad_token": 3}"#,
+            "pad_token is 3; a token was expected",
+        ),
+    ] {
+        write(folder.path(), "tokenizer/special_tokens_map.json", text);
+        let message = refused(default());
+        assert!(message.contains(expected), "{message}");
+    }
     write(folder.path(), "unet/config.json", "{}");
     let message = refused(default());
     assert!(

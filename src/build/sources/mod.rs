@@ -6,6 +6,7 @@ mod load;
 
 use std::path::PathBuf;
 
+#[cfg(feature = "cli")]
 pub(crate) use folder::is_image;
 pub use folder::{categories_of, list_folder};
 pub use list::list_file;

@@ -18,6 +18,7 @@ mod lock;
 mod reader;
 mod status;
 
+#[cfg(feature = "cli")]
 pub(crate) use lock::Lock;
 
 use std::fmt;

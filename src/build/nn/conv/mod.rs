@@ -38,7 +38,7 @@ enum Method {
 }
 
 impl Conv2d {
-    /// A convolution by `weight` [outputs, inputs / groups, height, width], plus `bias` [outputs],
+    /// A convolution by `weight` [outputs, inputs / groups, height, width], plus `bias` `[outputs]`,
     /// and with `relu` nothing below zero. It runs where the weight is, in the weight's element
     /// type.
     ///

@@ -22,7 +22,7 @@
 //! | `mobileclip` | scorer | Apple Machine Learning Research Model | **yes** | apple/MobileCLIP-S1-OpenCLIP |
 //! | `dinov2` | scorer | Apache-2.0 | no | facebook/dinov2-base |
 //! | `sd1.5` | generator | CreativeML OpenRAIL-M | no | stable-diffusion-v1-5/stable-diffusion-v1-5 |
-//! | `sd2.1` | generator | CreativeML OpenRAIL++-M | no | stabilityai/stable-diffusion-2-1 |
+//! | `sd2.1` | generator | CreativeML OpenRAIL++-M | no | gone from its authors' page: name a copy |
 //! | `sdxl` | generator | CreativeML OpenRAIL++-M | no | stabilityai/stable-diffusion-xl-base-1.0 |
 //! | `sdxl-turbo` | generator | Stability AI Non-Commercial Research Community | **yes** | stabilityai/sdxl-turbo |
 //!
@@ -132,7 +132,7 @@ pub const OFFERED: &[Offered] = &[
     },
     row("dinov2", Task::Scorer, "facebook/dinov2-base", VISION_FILES, "Apache-2.0"),
     row("sd1.5", Task::Generator, "stable-diffusion-v1-5/stable-diffusion-v1-5", DIFFUSION_FILES, "CreativeML OpenRAIL-M"),
-    row("sd2.1", Task::Generator, "stabilityai/stable-diffusion-2-1", DIFFUSION_FILES, "CreativeML OpenRAIL++-M"),
+    row("sd2.1", Task::Generator, "https://huggingface.co/models?search=stable-diffusion-2-1", DIFFUSION_FILES, "CreativeML OpenRAIL++-M"),
     row("sdxl", Task::Generator, "stabilityai/stable-diffusion-xl-base-1.0", DIFFUSION_XL_FILES, "CreativeML OpenRAIL++-M"),
     Offered {
         non_commercial: true,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use image::{Rgba, RgbaImage};
 use pastebank::bank::CutoutBank;
@@ -182,9 +182,10 @@ fn killed_at_any_moment_it_ends_as_if_it_had_not_been() {
     for round in 0..4u32 {
         fs::remove_dir_all(here.join("state")).unwrap();
         fs::remove_dir_all(here.join("bank")).unwrap();
-        // Moments spread over the whole run, the same in every test run but for the machine's speed.
-        for moment in 1..60u32 {
-            let part = ((moment * 7 + round * 3) % 20 + 1) as f64 / 20.0;
+        // Short runs first, each of which gets a little further than the one before, at moments that
+        // differ from round to round.
+        for moment in 1..200u32 {
+            let part = f64::from(4 * moment + round) / 64.0;
             let mut child = Command::new(env!("CARGO_BIN_EXE_pastebank"))
                 .args(ALL)
                 .current_dir(here)
@@ -192,7 +193,7 @@ fn killed_at_any_moment_it_ends_as_if_it_had_not_been() {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            std::thread::sleep(whole.mul_f64(part).min(Duration::from_millis(400)));
+            std::thread::sleep(whole.mul_f64(part));
             if let Some(status) = child.try_wait().unwrap() {
                 assert!(status.success());
                 break;
@@ -205,7 +206,7 @@ fn killed_at_any_moment_it_ends_as_if_it_had_not_been() {
         assert_eq!(files(&here.join("bank")), expected, "round {round}");
         assert_eq!(lines(&here.join("state")), undisturbed, "round {round}");
     }
-    assert!(killed >= 8, "only {killed} were killed");
+    assert!(killed >= 4, "only {killed} were killed");
 }
 
 #[test]

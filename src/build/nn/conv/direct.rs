@@ -11,6 +11,7 @@ use std::cell::RefCell;
 
 use candle_core::{Result, Tensor, bail};
 use candle_nn::Conv2dConfig;
+use multiversion::multiversion;
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -259,17 +260,29 @@ impl Direct {
             let sums = sums.chunks(tile.plane[1]);
             for (row, (to, sums)) in rows.chunks_exact_mut(width).zip(sums).enumerate() {
                 let to = &mut to[begin..end];
-                for (to, sum) in to.iter_mut().zip(sums) {
-                    *to = sum + bias;
-                }
-                if relu {
-                    to.iter_mut().for_each(|value| *value = value.max(0.0));
-                }
+                finish_row(to, sums, *bias, relu);
                 if let Some(base) = band.base.get(output) {
                     for (to, base) in to.iter_mut().zip(&base[row * width + begin..]) {
                         *to += base;
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Sums with bias and rectifier.
+#[multiversion(targets = "simd")]
+fn finish_row(to: &mut [f32], sums: &[f32], bias: f32, relu: bool) {
+    match relu {
+        true => {
+            for (to, sum) in to.iter_mut().zip(sums) {
+                *to = (sum + bias).max(0.0);
+            }
+        }
+        false => {
+            for (to, sum) in to.iter_mut().zip(sums) {
+                *to = sum + bias;
             }
         }
     }

@@ -10,15 +10,14 @@
 
 use image::GrayImage;
 
-/// The least value of a mask's pixels that belong to the object.
-pub const OBJECT: u8 = 128;
+use crate::compose::rules::in_mask;
 
 /// The alpha of an object: a mask's values on its largest component and in that component's holes, and
 /// 0 elsewhere. `None` if no pixel belongs to the object. Takes time in proportion to the
 /// mask's pixels.
 pub fn clean(mask: &GrayImage) -> Option<GrayImage> {
     let width = mask.width() as usize;
-    let runs = runs_where(mask, |value| value >= OBJECT);
+    let runs = runs_where(mask, in_mask);
     let roots = connect(&runs, Touch::Corners);
     let largest = largest(&runs, &roots)?;
     // 1 on the component, so that everything else is the ground that holes are looked for in.

@@ -15,6 +15,7 @@ use crate::bank::write::is_temporary;
 use crate::bank::{Category, CutoutBank, ScenePack};
 use crate::compose::SampleView;
 use crate::compose::batch::words_of;
+use crate::resume::Progress;
 use crate::view::{Mask, Overlay, tint};
 
 /// The user asked for something that makes no sense: exit code 2.
@@ -63,6 +64,26 @@ pub(super) fn goes_on() -> bool {
 pub(super) fn progress_bar(total: u64, what: &'static str) -> ProgressBar {
     let template = "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left";
     bar(total, what, template)
+}
+
+/// Runs what an earlier run may have begun, with a bar that starts where this run does.
+pub(super) fn resumable<T>(
+    what: &'static str,
+    run: impl FnOnce(&mut dyn FnMut(Progress) -> bool) -> T,
+) -> T {
+    let bar = progress_bar(0, what);
+    let result = run(&mut |progress: Progress| {
+        if bar.length() != Some(progress.total as u64) {
+            bar.set_length(progress.total as u64);
+            // What an earlier run finished does not count for the rate.
+            bar.set_position(progress.first as u64);
+            bar.reset_eta();
+        }
+        bar.set_position(progress.done as u64);
+        goes_on()
+    });
+    bar.finish_and_clear();
+    result
 }
 
 /// A bar that counts bytes.

@@ -6,8 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use super::common::{
-    Interrupted, Threads, Usage, bytes, catch_interrupts, goes_on, parse_bytes, parse_finite,
-    progress_bar, say,
+    Interrupted, Threads, Usage, bytes, catch_interrupts, parse_bytes, parse_finite, resumable, say,
 };
 use crate::bank::write::replace_file;
 use crate::pack::{
@@ -105,19 +104,7 @@ pub(super) fn with_bar(
     what: &'static str,
     run: impl FnOnce(&mut dyn FnMut(Progress) -> bool) -> Result<PackReport, PackError>,
 ) -> Result<PackReport> {
-    let bar = progress_bar(0, what);
-    let result = run(&mut |progress: Progress| {
-        if bar.length() != Some(progress.total as u64) {
-            bar.set_length(progress.total as u64);
-            // What an earlier run finished does not count for the rate.
-            bar.set_position(progress.first as u64);
-            bar.reset_eta();
-        }
-        bar.set_position(progress.done as u64);
-        goes_on()
-    });
-    bar.finish_and_clear();
-    result.map_err(|error| match error {
+    resumable(what, run).map_err(|error| match error {
         PackError::Stopped => Interrupted(error.to_string()).into(),
         PackError::Option { .. } => Usage(error.to_string()).into(),
         error => error.into(),

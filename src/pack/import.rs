@@ -63,7 +63,7 @@ pub fn import(
     let folders = category_folders(&options.input)?;
     let categories = match &options.categories {
         Some(categories) => categories.clone(),
-        None => categories_of(&folders),
+        None => categories_named(folders.iter().map(|(name, _)| name.clone()).collect()),
     };
     let pictures = list_pictures(&folders, &categories)?;
     let output = Output {
@@ -138,16 +138,16 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, PackError> {
     Ok(entries)
 }
 
-/// Ids are the folders' names where all of these are numbers, else 1, 2, … in alphabetical order.
-fn categories_of(folders: &[(String, PathBuf)]) -> Vec<Category> {
-    let ids: Option<Vec<i64>> = folders.iter().map(|(name, _)| name.parse().ok()).collect();
-    let ids = ids.unwrap_or_else(|| (1..).take(folders.len()).collect());
-    let category = |(id, (name, _)): (i64, &(String, PathBuf))| Category {
+/// Ids are the names where all of these are numbers, else 1, 2, … in their order.
+pub(crate) fn categories_named(names: Vec<String>) -> Vec<Category> {
+    let ids: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
+    let ids = ids.unwrap_or_else(|| (1..).take(names.len()).collect());
+    let category = |(id, name)| Category {
         id,
-        name: name.clone(),
+        name,
         other: Map::new(),
     };
-    ids.into_iter().zip(folders).map(category).collect()
+    ids.into_iter().zip(names).map(category).collect()
 }
 
 /// One picture and the category of its folder.

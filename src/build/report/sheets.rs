@@ -12,8 +12,8 @@ use super::{CategoryReport, FilterReport, ReportError, Reported};
 use crate::bank::{BankError, CutoutBank};
 use crate::build::choose::score;
 use crate::build::rows::MaskRow;
-use crate::build::shape::OBJECT;
 use crate::compose::rules::choose_level;
+use crate::compose::rules::in_mask;
 use crate::geometry::Size;
 use crate::view::{Mask, Overlay, Sheet, Style, on_chequerboard, tile_in_style, tint};
 
@@ -216,7 +216,7 @@ fn bits_of(mask: &GrayImage) -> Vec<u32> {
     let word = |values: &[u8]| {
         let bits = values.iter().enumerate();
         bits.fold(0, |word, (bit, &value)| {
-            word | u32::from(value >= OBJECT) << bit
+            word | u32::from(in_mask(value)) << bit
         })
     };
     let rows = mask.as_raw().chunks_exact(width);

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Map;
-
 use super::{Found, SourceError};
 use crate::bank::Category;
+use crate::pack::import::categories_named;
 
 /// Endings of files that are taken for images.
 const IMAGE_ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "tif", "tiff", "bmp"];
@@ -18,15 +17,8 @@ const IMAGE_ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "tif", "t
 /// # Errors
 /// [`SourceError`] if there are none.
 pub fn categories_of(input: &Path) -> Result<Vec<Category>, SourceError> {
-    let names: Vec<String> = folders(input)?.into_iter().map(|(name, _)| name).collect();
-    let ids: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
-    let ids = ids.unwrap_or_else(|| (1..).take(names.len()).collect());
-    let category = |(id, name)| Category {
-        id,
-        name,
-        other: Map::new(),
-    };
-    Ok(ids.into_iter().zip(names).map(category).collect())
+    let names = folders(input)?.into_iter().map(|(name, _)| name);
+    Ok(categories_named(names.collect()))
 }
 
 /// All images below `input`, in the order of their keys: every folder in it is named by a category's
@@ -124,6 +116,7 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, SourceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Map;
 
     #[test]
     fn folders_are_categories_and_nested_ones_belong_to_them() {

@@ -7,9 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
-use super::super::common::{
-    Interrupted, Threads, Usage, category_file, goes_on, progress_bar, say,
-};
+use super::super::common::{Interrupted, Threads, Usage, category_file, resumable, say};
 use crate::bank::Category;
 use crate::bank::write::hash_file;
 use crate::build::BuildError;
@@ -111,19 +109,7 @@ pub(super) fn run_stage(
     what: &'static str,
     run: impl FnOnce(&mut dyn FnMut(Progress) -> bool) -> Result<StageReport, BuildError>,
 ) -> Result<()> {
-    let bar = progress_bar(0, what);
-    let result = run(&mut |progress: Progress| {
-        if bar.length() != Some(progress.total as u64) {
-            bar.set_length(progress.total as u64);
-            // What an earlier run finished does not count for the rate.
-            bar.set_position(progress.first as u64);
-            bar.reset_eta();
-        }
-        bar.set_position(progress.done as u64);
-        goes_on()
-    });
-    bar.finish_and_clear();
-    let report = result.map_err(of_build)?;
+    let report = resumable(what, run).map_err(of_build)?;
     let mut text = format!("{what}: {} done", report.items - report.failed);
     if report.failed > 0 {
         text += &format!(", {} failed", report.failed);

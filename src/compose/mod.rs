@@ -34,14 +34,16 @@ pub(crate) mod jpeg;
 pub mod output;
 pub(crate) mod pixels;
 pub mod rules;
+mod simd;
 #[cfg(feature = "candle")]
 mod tensors;
 
 pub use batch::{Batch, ImageData, InstanceSource, SampleView};
-pub use cpu::CpuBackend;
+pub use cpu::{CpuBackend, StageCost, StageCosts};
 pub use encode::{Encoded, Encoder};
 pub use error::ComposeError;
 pub use output::{ElementType, Layout, MaskOutput, OutputSpec};
+pub use simd::Simd;
 #[cfg(feature = "candle")]
 pub use tensors::SampleTensors;
 

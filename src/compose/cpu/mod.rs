@@ -7,6 +7,7 @@
 
 mod compose;
 mod convert;
+mod costs;
 mod rows;
 mod sample;
 mod settle;
@@ -19,11 +20,14 @@ use std::thread;
 
 use super::Backend;
 use super::batch::{Batch, SampleSlot, words_of};
-use super::encode::Encoded;
+use super::encode::{Encoded, EncodedSample, Source};
 use super::error::ComposeError;
 use super::output::{MaskOutput, OutputSpec};
+use super::simd::Simd;
 use compose::{Canvas, Full};
 use convert::Tables;
+use costs::Stopwatch;
+pub use costs::{StageCost, StageCosts};
 use visible::Visible;
 use weights::Weights;
 
@@ -41,6 +45,8 @@ pub(crate) struct SampleComposer {
     visible: Visible,
     full: Vec<Full>,
     mask_bits: Vec<u32>,
+    simd: Simd,
+    costs: StageCosts,
     /// Made once for the output that was asked for last.
     tables: Option<(OutputSpec, Tables)>,
 }
@@ -53,12 +59,31 @@ impl CpuBackend {
     /// A back end of that many threads (at most 1024); as many as the machine has where `None` is
     /// given.
     pub fn new(threads: Option<NonZero<usize>>) -> CpuBackend {
+        CpuBackend::with_simd(threads, Simd::detected())
+    }
+
+    /// As [`CpuBackend::new`], with the inner loops of that instruction set.
+    pub fn with_simd(threads: Option<NonZero<usize>>, simd: Simd) -> CpuBackend {
         let threads = threads
             .or_else(|| thread::available_parallelism().ok())
             .map_or(1, |threads| threads.min(crate::MOST_THREADS).get());
         CpuBackend {
-            composers: (0..threads).map(|_| SampleComposer::default()).collect(),
+            composers: (0..threads)
+                .map(|_| SampleComposer {
+                    simd,
+                    ..SampleComposer::default()
+                })
+                .collect(),
         }
+    }
+
+    /// What composing took since this back end was made, stage by stage, summed over its threads.
+    pub fn costs(&self) -> StageCosts {
+        let mut costs = StageCosts::default();
+        for composer in &self.composers {
+            costs.add(&composer.costs);
+        }
+        costs
     }
 
     /// How many threads compose.
@@ -141,10 +166,41 @@ impl SampleComposer {
     ) -> Result<(), ComposeError> {
         let sample = &encoded.samples[sample];
         slot.image_id = sample.image;
+        self.draw(encoded, sample)?;
+        self.settle(encoded, sample, spec, slot)?;
+        let mut watch = Stopwatch::start();
+        if self
+            .tables
+            .as_ref()
+            .is_none_or(|(made_for, _)| made_for != spec)
+        {
+            self.tables = Some((*spec, Tables::new(spec)));
+        }
+        if let Some((_, tables)) = &self.tables {
+            convert::convert(&self.canvas, tables, spec.layout, &mut slot.image);
+        }
+        let pixels = encoded.canvas.pixels();
+        let moved = pixels * 3 * (1 + spec.element.bytes());
+        watch.lap(&mut self.costs.convert, moved);
+        Ok(())
+    }
+
+    /// The scene and all layers, onto the canvas.
+    fn draw(&mut self, encoded: &Encoded<'_>, sample: &EncodedSample) -> Result<(), ComposeError> {
+        let mut watch = Stopwatch::start();
         let canvas = &mut self.canvas;
+        let scene = encoded.sources[sample.source as usize];
+        let texels = scene.texels()?;
+        let decoded = match scene {
+            Source::Mapped(_) => 0,
+            Source::Jpeg { file, .. } => file.len() + texels.len(),
+        };
+        watch.lap(&mut self.costs.decode, decoded);
         canvas.reset(encoded.canvas);
-        let texels = encoded.sources[sample.source as usize].texels()?;
         canvas.scene(sample, &texels, encoded.pad);
+        // Three planes of 8 bits and the top map of 16.
+        let moved = texels.len() + 5 * encoded.canvas.pixels();
+        watch.lap(&mut self.costs.compose, moved);
         self.full.clear();
         for (number, layer) in encoded.layers_of(sample).iter().enumerate() {
             let texels = encoded.sources[layer.source as usize].texels()?;
@@ -153,13 +209,36 @@ impl SampleComposer {
                 _ => encoded.filter_of(layer),
             };
             self.weights.compute(layer, &texels, filter, canvas.rect());
+            let (masked, weighted) = (self.weights.mask.len(), self.weights.weight.len());
+            watch.lap(&mut self.costs.weights, texels.len() + masked + weighted);
             let full = canvas.layer(number as u16, layer, &texels, &self.weights);
             self.full.push(full);
+            // Weights are read, planes read and written, masks read and tops written.
+            let moved = texels.len() + 7 * weighted + 3 * masked;
+            watch.lap(&mut self.costs.compose, moved);
         }
+        Ok(())
+    }
+
+    /// What is visible and what of it stays.
+    fn settle(
+        &mut self,
+        encoded: &Encoded<'_>,
+        sample: &EncodedSample,
+        spec: &OutputSpec,
+        slot: &mut SampleSlot,
+    ) -> Result<(), ComposeError> {
+        let mut watch = Stopwatch::start();
+        let canvas = &self.canvas;
         self.visible.count_layers(canvas, &self.full);
+        let mask_words = words_of(canvas.width) * canvas.height;
+        watch.lap(
+            &mut self.costs.visible,
+            2 * canvas.top.len() + 4 * mask_words,
+        );
         if spec.masks == MaskOutput::Bits {
             let candidates = (sample.instance_count + sample.layer_count) as usize;
-            slot.reserve_masks(candidates, words_of(canvas.width) * canvas.height)?;
+            slot.reserve_masks(candidates, mask_words)?;
         }
         let results = settle::Results {
             masks: spec.masks,
@@ -175,16 +254,15 @@ impl SampleComposer {
             &mut self.visible,
             results,
         )?;
-        if self
-            .tables
-            .as_ref()
-            .is_none_or(|(made_for, _)| made_for != spec)
-        {
-            self.tables = Some((*spec, Tables::new(spec)));
-        }
-        if let Some((_, tables)) = &self.tables {
-            convert::convert(canvas, tables, spec.layout, &mut slot.image);
-        }
+        let read: usize = encoded
+            .instances_of(sample)
+            .map(|(_, mask)| mask.len())
+            .sum();
+        let written = match spec.masks {
+            MaskOutput::Bits => 4 * mask_words * slot.settled.len(),
+            MaskOutput::Rle | MaskOutput::None => 0,
+        };
+        watch.lap(&mut self.costs.settle, read + written);
         Ok(())
     }
 }

@@ -42,6 +42,29 @@ pub enum BenchError {
         /// How much.
         bytes: usize,
     },
+    /// A bank was to be repeated that has nothing in it.
+    #[error("a bank of many rows is made of the cutouts of another, and there are none")]
+    NoCutouts,
+    /// The disk is full.
+    #[error(
+        "no room for a large bank in {}: it takes {needed} bytes there, more where the file system \
+         knows no holes: {source}",
+        folder.display()
+    )]
+    Room {
+        /// Where it was to be.
+        folder: PathBuf,
+        /// Bytes of its columns and of the pixels that are really there.
+        needed: u64,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A plot could not be drawn.
+    #[error("cannot draw the plot: {problem}")]
+    Plot {
+        /// What the drawing library said.
+        problem: String,
+    },
     /// The synthetic set could not be packed.
     #[error(transparent)]
     Pack(#[from] PackError),

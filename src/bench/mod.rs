@@ -20,6 +20,10 @@ mod error;
 mod floor;
 mod host;
 mod machine;
+mod million;
+pub mod plot;
+pub mod predict;
+
 mod report;
 mod spread;
 mod synthetic;
@@ -36,6 +40,7 @@ use crate::sampler::Sampler;
 pub use error::BenchError;
 pub use floor::Floor;
 pub use machine::Machine;
+pub use million::{DISTINCT_CUTOUTS, write_large_bank};
 pub use report::{Case, CaseReport, Measurement, Report, Share, TABLE_HEAD};
 pub use spread::{Effort, Spread, seconds_of};
 pub use synthetic::{draw_data_set, synthetic_packs};

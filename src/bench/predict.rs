@@ -13,7 +13,8 @@
 //! masks              (instances + layers) · 4 · ceil(W / 32) · H bytes
 //! floor              F = 6·W·H + masks + 3·w·h + layers · 3/4·c bytes
 //! cores              composing on the CPU: D / p, p = the loader's measured images/s per core
-//!                    composing on the GPU: D · t, t = measured seconds of the host's stages
+//!                    composing on the GPU: D · (t + 2 · (3·w·h + layers · 3/4·c) / b), t = measured
+//!                    seconds of plan, gather and decode, b = bytes/s that one core copies
 //! another workload   p · F(measured) / F(asked)
 //! ```
 //!
@@ -26,6 +27,7 @@
 use std::fmt;
 
 use super::plot::number_of;
+use super::{Report, ceiling};
 
 /// A training job, its data, and the machine that is to feed it.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,11 +85,49 @@ pub struct Host {
 pub struct Measured {
     /// Images a second of the loader that composes on the CPU, by the cores it ran on.
     pub per_core: f64,
-    /// Seconds that one core takes for an image before a GPU composes it: drawing, gathering,
-    /// decoding.
+    /// Seconds that one core takes for an image before a GPU composes it, without copying its pixels:
+    /// drawing, checking, encoding, decoding.
     pub host_seconds: f64,
+    /// Bytes a second that one core copies, read and written ones both counted.
+    pub copied_per_core: f64,
     /// What was composed.
     pub shape: Shape,
+    /// Whether its scenes were JPEG files.
+    pub is_jpeg: bool,
+}
+
+impl Measured {
+    /// Taken from a report; `cutout_bytes` is the mean of its bank, which it does not tell.
+    pub fn of(report: &Report, cutout_bytes: f64) -> Measured {
+        let workload = &report.workload;
+        let before = ["plan", "gather", "decode"];
+        let stages = report.stages.iter();
+        let stages = stages.filter(|stage| before.contains(&&stage.name[..]));
+        let microseconds: f64 = stages.map(|stage| stage.microseconds_per_image.median).sum();
+        let copy = report.ceilings.get(ceiling::COPY_ONE_THREAD);
+        Measured {
+            per_core: report.loader.images_per_second_per_core,
+            host_seconds: microseconds / 1e6,
+            copied_per_core: copy.map_or(0.0, |copy| 1e9 * copy.spread.median),
+            shape: Shape {
+                canvas: workload.canvas.map(f64::from),
+                layers: workload.layers as f64,
+                instances: workload.instances_per_scene,
+                scene: workload.scene_size,
+                cutout_bytes,
+            },
+            is_jpeg: 2 * workload.jpeg_scenes > workload.scenes,
+        }
+    }
+
+    /// Seconds of one core for an image of that shape that a GPU composes.
+    fn gathering(&self, shape: &Shape) -> f64 {
+        let copying = match self.copied_per_core > 0.0 {
+            true => 2.0 * shape.source_bytes() / self.copied_per_core,
+            false => 0.0,
+        };
+        self.host_seconds + copying
+    }
 }
 
 /// Stored bytes over bytes of level 0: a mip chain is 1 + 1/4 + 1/16 + … of it.
@@ -160,7 +200,7 @@ impl Job {
         let per_core = measured.per_core * measured.shape.floor() / self.shape.floor();
         for (route, bytes, seconds) in [
             (Route::Cpu, self.shape.composed_bytes(), 1.0 / per_core),
-            (Route::Gpu, self.shape.source_bytes(), measured.host_seconds),
+            (Route::Gpu, self.shape.source_bytes(), measured.gathering(&self.shape)),
         ] {
             let mut add =
                 |what, image, there| limits.push(Limit::new(what, image, there, Epoch::Any));
@@ -349,7 +389,7 @@ impl Prediction<'_> {
             at.canvas[0],
             at.canvas[1],
             at.layers,
-            number_of(1e3 * self.measured.host_seconds),
+            number_of(1e3 * self.measured.gathering(shape)),
         )
     }
 

@@ -1,12 +1,7 @@
 use super::*;
 
 fn spread(median: f64) -> Spread {
-    Spread {
-        median,
-        least: 0.9 * median,
-        greatest: 1.2 * median,
-        runs: 5,
-    }
+    Spread::of(vec![0.9 * median, median, 1.2 * median])
 }
 
 fn plot() -> Plot {

@@ -103,7 +103,9 @@ impl Measured {
         let before = ["plan", "gather", "decode"];
         let stages = report.stages.iter();
         let stages = stages.filter(|stage| before.contains(&&stage.name[..]));
-        let microseconds: f64 = stages.map(|stage| stage.microseconds_per_image.median).sum();
+        let microseconds: f64 = stages
+            .map(|stage| stage.microseconds_per_image.median)
+            .sum();
         let copy = report.ceilings.get(ceiling::COPY_ONE_THREAD);
         Measured {
             per_core: report.loader.images_per_second_per_core,
@@ -200,7 +202,11 @@ impl Job {
         let per_core = measured.per_core * measured.shape.floor() / self.shape.floor();
         for (route, bytes, seconds) in [
             (Route::Cpu, self.shape.composed_bytes(), 1.0 / per_core),
-            (Route::Gpu, self.shape.source_bytes(), measured.gathering(&self.shape)),
+            (
+                Route::Gpu,
+                self.shape.source_bytes(),
+                measured.gathering(&self.shape),
+            ),
         ] {
             let mut add =
                 |what, image, there| limits.push(Limit::new(what, image, there, Epoch::Any));

@@ -118,7 +118,9 @@ impl Varied {
                 return below.chain([cores]).map(Value::Number).collect();
             }
             Varied::Canvas => {
-                return [256, 512, 1024, 2048].map(|side| Value::Canvas([side; 2])).to_vec();
+                return [256, 512, 1024, 2048]
+                    .map(|side| Value::Canvas([side; 2]))
+                    .to_vec();
             }
             Varied::Layers => &[0, 5, 10, 20, 50, 100],
             Varied::Instances => &[1, 4, 8, 16, 32],

@@ -109,10 +109,14 @@ impl PredictFlags {
             gpus: f64::from(self.gpus.unwrap_or(8)),
             gpu_images_per_second: self.gpu_images_per_second.unwrap_or(180.0),
             shape: Shape {
-                canvas: workload.canvas.map_or(at.canvas, |sides| sides.map(f64::from)),
+                canvas: workload
+                    .canvas
+                    .map_or(at.canvas, |sides| sides.map(f64::from)),
                 layers: workload.layers.map_or(at.layers, f64::from),
                 instances: sources.instances.map_or(at.instances, f64::from),
-                scene: sources.scene_size.map_or(at.scene, |sides| sides.map(f64::from)),
+                scene: sources
+                    .scene_size
+                    .map_or(at.scene, |sides| sides.map(f64::from)),
                 cutout_bytes: means.cutout_bytes,
             },
             is_jpeg: measured.is_jpeg,

@@ -49,7 +49,8 @@ pub(super) struct Swept<'a> {
 impl SweepFlags {
     /// What is varied, and the values of each; an error, before anything is measured, if they make no
     /// sense.
-    pub fn check(&self, cores: usize, is_drawn: bool) -> Result<Vec<(Varied, Vec<Value>)>> {
+    pub fn check(&self, is_drawn: bool) -> Result<Vec<(Varied, Vec<Value>)>> {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let refuse = |text: String| Err(Usage(text).into());
         if self.sweep.contains(&Varied::Instances) && !is_drawn {
             return refuse(
@@ -58,7 +59,9 @@ impl SweepFlags {
                     .to_owned(),
             );
         }
-        if let Some(twice) = (1..self.sweep.len()).find(|&n| self.sweep[..n].contains(&self.sweep[n])) {
+        if let Some(twice) =
+            (1..self.sweep.len()).find(|&n| self.sweep[..n].contains(&self.sweep[n]))
+        {
             return refuse(format!("--sweep {}: given twice", self.sweep[twice].name()));
         }
         if !self.values.is_empty() && self.sweep.len() != 1 {
@@ -112,7 +115,9 @@ impl SweepFlags {
             return path.to_owned();
         }
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let ending = path.extension().map_or("svg".into(), |it| it.to_string_lossy());
+        let ending = path
+            .extension()
+            .map_or("svg".into(), |it| it.to_string_lossy());
         path.with_file_name(format!("{stem}-{}.{ending}", axis.name()))
     }
 }

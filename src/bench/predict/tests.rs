@@ -118,6 +118,11 @@ fn the_limit_that_comes_first_is_the_least_on_the_way() {
     );
     assert_eq!(
         first(&job, Route::Gpu, Epoch::Later),
+        What::Cores(Route::Gpu)
+    );
+    job.host.link = 49e9;
+    assert_eq!(
+        first(&job, Route::Gpu, Epoch::Later),
         What::Link(Route::Gpu)
     );
     job.host.reads = 20_000.0;

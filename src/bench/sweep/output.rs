@@ -8,9 +8,13 @@ use crate::bench::{BenchError, DISTINCT_CUTOUTS, Report, Spread};
 type Column = (&'static str, fn(&SweepPoint) -> Option<f64>);
 
 const COLUMNS: [Column; 20] = [
-    ("composing_images_per_second", |point| Some(composing(point).median)),
+    ("composing_images_per_second", |point| {
+        Some(composing(point).median)
+    }),
     ("composing_least", |point| Some(composing(point).least)),
-    ("composing_greatest", |point| Some(composing(point).greatest)),
+    ("composing_greatest", |point| {
+        Some(composing(point).greatest)
+    }),
     ("composing_runs", |point| Some(composing(point).runs as f64)),
     ("composing_images_per_second_per_core", |point| {
         Some(point.report.composing.images_per_second_per_core)
@@ -21,7 +25,9 @@ const COLUMNS: [Column; 20] = [
     ("ceiling_images_per_second", |point| {
         Some(point.report.composing.ceiling_images_per_second)
     }),
-    ("loader_images_per_second", |point| Some(loading(point).median)),
+    ("loader_images_per_second", |point| {
+        Some(loading(point).median)
+    }),
     ("loader_least", |point| Some(loading(point).least)),
     ("loader_greatest", |point| Some(loading(point).greatest)),
     ("loader_runs", |point| Some(loading(point).runs as f64)),
@@ -37,9 +43,15 @@ const COLUMNS: [Column; 20] = [
     ("first_batch_seconds", |point| {
         Some(point.report.loader.first_batch_seconds.median)
     }),
-    ("floor_bytes_per_image", |point| Some(point.report.floor.bytes())),
-    ("threads", |point| Some(point.report.workload.threads as f64)),
-    ("bank_bytes", |point| Some(point.bank.as_ref()?.bytes as f64)),
+    ("floor_bytes_per_image", |point| {
+        Some(point.report.floor.bytes())
+    }),
+    ("threads", |point| {
+        Some(point.report.workload.threads as f64)
+    }),
+    ("bank_bytes", |point| {
+        Some(point.bank.as_ref()?.bytes as f64)
+    }),
     ("bank_opening_seconds", |point| {
         Some(point.bank.as_ref()?.opening_seconds.median)
     }),
@@ -74,14 +86,17 @@ pub fn csv_of(sweeps: &[Sweep]) -> Result<Vec<u8>, BenchError> {
             csv.write_record(place.into_iter().chain(values))?;
         }
     }
-    csv.into_inner().map_err(|error| BenchError::Csv(error.into_error().into()))
+    csv.into_inner()
+        .map_err(|error| BenchError::Csv(error.into_error().into()))
 }
 
 impl Varied {
     /// The table's head, for rows of [`SweepPoint::row`].
     pub fn head(self) -> String {
         let more = match self {
-            Varied::BankSize => format!("{:>12}{:>12}{:>10}", "opening ms", "drawing µs", "bank GB"),
+            Varied::BankSize => {
+                format!("{:>12}{:>12}{:>10}", "opening ms", "drawing µs", "bank GB")
+            }
             _ => String::new(),
         };
         let measured = |what: &str| format!("{what:>34}{:>9}{:>11}", "a core", "of ceiling");

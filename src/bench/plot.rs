@@ -226,14 +226,11 @@ impl Plot {
                 root.draw(&PathElement::new([(x - 4, y), (x + 4, y)], style))?;
             }
             mark(root, middle, number)?;
-            let is_upper = self.is_upper(number, *x, spread.median);
-            let (place, side) = match is_upper {
+            let (end, side) = match self.is_upper(number, *x, spread.median) {
                 true => ((high.0, high.1 - 6), VPos::Bottom),
                 false => ((low.0, low.1 + 6), VPos::Top),
             };
-            let style = letters(16, colour(number));
-            let style = style.pos(Pos::new(HPos::Center, side));
-            root.draw(&Text::new(number_of(spread.median), place, style))?;
+            label(root, end, side, number, spread.median)?;
         }
         Ok(())
     }
@@ -264,6 +261,24 @@ fn letters(size: u32, colour: RGBColor) -> TextStyle<'static> {
 
 fn colour(number: usize) -> RGBColor {
     COLOURS[number % COLOURS.len()]
+}
+
+/// A number above or below a bar's end.
+fn label(
+    root: &Area<'_>,
+    (x, y): (i32, i32),
+    side: VPos,
+    number: usize,
+    value: f64,
+) -> Result<(), Box<dyn std::error::Error>> {
+    // Away from the bar beside it.
+    let (away, x) = match number {
+        0 => (HPos::Right, x + 6),
+        _ => (HPos::Left, x - 6),
+    };
+    let style = letters(16, colour(number)).pos(Pos::new(away, side));
+    root.draw(&Text::new(number_of(value), (x, y), style))?;
+    Ok(())
 }
 
 /// A disc, a square, a triangle.

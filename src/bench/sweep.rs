@@ -3,6 +3,10 @@
 //! Every point is a whole run of its own, ceilings and self-checks included, but shorter than the main
 //! one: a measurement ends when its median is steady, or after half the time.
 //!
+//! Points are measured one after another. What a busy machine does to one of them shows in its own
+//! ceiling: where that moves and the floor's bytes do not, compare shares of the ceiling, or measure
+//! again.
+//!
 //! A sweep of the bank's size needs banks that nobody has packed. [`write_large_bank`] makes them of the
 //! workload's own cutouts, so that composing does the same work at all sizes; opening the bank and
 //! drawing a sample's plan are measured beside it.

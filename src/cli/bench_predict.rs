@@ -91,21 +91,25 @@ impl PredictFlags {
     ) -> Result<()> {
         let means = self.means(report, packs);
         let measured = Measured::of(report, means.cutout_bytes);
-        if let Some(encoding) = sources.encoding {
-            let is_jpeg = encoding == Encoding::Jpeg;
-            if is_jpeg != measured.is_jpeg {
-                let name = |is_jpeg| if is_jpeg { "jpeg" } else { "raw" };
-                return Err(Usage(format!(
-                    "--encoding {}: the figures of --from are of {} scenes; a report of `pastebank \
-                     bench --encoding {0} --json FILE` was expected",
-                    name(is_jpeg),
-                    name(measured.is_jpeg)
-                ))
-                .into());
-            }
-        }
+        check_encoding(sources, &measured)?;
+        let job = self.job(&measured, &means, workload, sources);
+        say(format_args!("cores     as those of {}", report.machine))?;
+        let prediction = Prediction {
+            job: &job,
+            measured: &measured,
+        };
+        say(prediction.to_string().trim_end())
+    }
+
+    fn job(
+        &self,
+        measured: &Measured,
+        means: &Means,
+        workload: &WorkloadFlags,
+        sources: &SourceFlags,
+    ) -> Job {
         let at = measured.shape;
-        let job = Job {
+        Job {
             gpus: f64::from(self.gpus.unwrap_or(8)),
             gpu_images_per_second: self.gpu_images_per_second.unwrap_or(180.0),
             shape: Shape {
@@ -124,14 +128,7 @@ impl PredictFlags {
             scenes: means.scenes,
             cutouts: means.cutouts,
             host: self.host(),
-        };
-        let measured = &measured;
-        say(format_args!("cores     as those of {}", report.machine))?;
-        let prediction = Prediction {
-            job: &job,
-            measured,
-        };
-        say(prediction.to_string().trim_end())
+        }
     }
 
     fn means(&self, report: &Report, packs: Option<&Packs>) -> Means {
@@ -165,5 +162,21 @@ impl PredictFlags {
             link: 1e9 * self.link_gbps.unwrap_or(55.0),
             cores: self.cores.unwrap_or(112.0),
         }
+    }
+}
+
+/// The figures are of one encoding of scenes, and do not say what the other one takes.
+fn check_encoding(sources: &SourceFlags, measured: &Measured) -> Result<()> {
+    let name = |is_jpeg| if is_jpeg { "jpeg" } else { "raw" };
+    let asked = sources.encoding.map(|encoding| encoding == Encoding::Jpeg);
+    match asked.filter(|is_jpeg| *is_jpeg != measured.is_jpeg) {
+        None => Ok(()),
+        Some(is_jpeg) => Err(Usage(format!(
+            "--encoding {asked}: the figures of --from are of {} scenes; a report of `pastebank bench \
+             --encoding {asked} --json FILE` was expected",
+            name(measured.is_jpeg),
+            asked = name(is_jpeg),
+        ))
+        .into()),
     }
 }

@@ -282,3 +282,71 @@ impl Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seven runs around a median, a hundredth of it apart.
+    fn figure(unit: &str, median: f64) -> Figure<'_> {
+        let runs = (0..7).map(|run| median * (0.97 + 0.01 * f64::from(run)));
+        Figure {
+            name: "it".to_owned(),
+            unit,
+            spread: Spread::of(runs.collect()),
+            is_ceiling: false,
+            is_noticeable: true,
+        }
+    }
+
+    fn verdict(unit: &str, before: f64, now: f64, tolerance: f64) -> Verdict {
+        let compared = figure(unit, now).against(&figure(unit, before), tolerance);
+        compared.verdict
+    }
+
+    #[test]
+    fn rates_are_better_when_greater_and_times_when_less() {
+        assert_eq!(verdict("images/s", 100.0, 120.0, 0.03), Verdict::Faster);
+        assert_eq!(verdict("images/s", 100.0, 80.0, 0.03), Verdict::Slower);
+        assert_eq!(verdict("µs/image", 100.0, 120.0, 0.03), Verdict::Slower);
+        assert_eq!(verdict("s", 100.0, 80.0, 0.03), Verdict::Faster);
+        let twice = figure("s", 50.0).against(&figure("s", 100.0), 0.03);
+        assert!((twice.speed - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn noise_and_tolerance_hide_small_changes() {
+        // Of seven runs the interval is from the least to the greatest: 97 to 103, and 102 to 108.
+        assert_eq!(verdict("images/s", 100.0, 105.0, 0.03), Verdict::Same);
+        assert_eq!(verdict("images/s", 100.0, 107.0, 0.03), Verdict::Faster);
+        assert_eq!(verdict("images/s", 100.0, 107.0, 0.08), Verdict::Same);
+        assert_eq!(verdict("images/s", 0.0, 0.0, 0.0), Verdict::Same);
+    }
+
+    fn comparison(verdict: Verdict, is_ceiling: bool, machine: Vec<Difference>) -> Comparison {
+        let compared = figure("images/s", 1.0).against(&figure("images/s", 1.0), 0.03);
+        Comparison {
+            machine,
+            figures: vec![Compared {
+                verdict,
+                is_ceiling,
+                ..compared
+            }],
+            tolerance: 0.03,
+        }
+    }
+
+    #[test]
+    fn only_the_codes_own_figures_on_the_same_machine_count() {
+        assert!(comparison(Verdict::Slower, false, vec![]).is_slower());
+        assert!(!comparison(Verdict::Faster, false, vec![]).is_slower());
+        assert!(!comparison(Verdict::Slower, true, vec![]).is_slower());
+        let mut other = Machine::here(None);
+        other.pastebank = "0.0.0".to_owned();
+        assert_eq!(machine_differences(&Machine::here(None), &other), []);
+        other.cores += 1;
+        let machine = machine_differences(&Machine::here(None), &other);
+        assert_eq!(machine[0].field, "cores");
+        assert!(!comparison(Verdict::Slower, false, machine).is_slower());
+    }
+}

@@ -14,8 +14,11 @@ impl fmt::Display for Told<'_> {
         let text = match *self {
             Told::Begins(what) => format!("{what} …"),
             Told::Head(machine, workload) => {
-                let workload = workload.to_string().replace('\n', "\n          ");
-                format!("machine   {machine}\nworkload  {workload}")
+                let lines = workload.to_string();
+                let titles = ["workload  ", "          ", "          "];
+                let lines = lines.lines().zip(titles);
+                let lines: String = lines.map(|(line, title)| paragraph(title, line)).collect();
+                format!("machine   {machine}\n{lines}")
             }
             Told::Ceilings(ceilings, floor) => format!("\n{}", ceilings_of(ceilings, floor)),
             Told::Stages(stages) => format!("\n{}", stages_of(stages)),
@@ -190,7 +193,10 @@ fn loader_of(loader: &LoaderReport) -> String {
     text += &row(
         "headspace: nothing composed",
         &headspace.images_per_second,
-        &format!("the loader is at {:.1} % of it", headspace.loader_percent),
+        &format!(
+            "the loader is at {} % of it",
+            number(headspace.loader_percent)
+        ),
     );
     let first = loader.first_batch_seconds.map(|seconds| 1e3 * seconds);
     text += &row("first batch", &first, "ms from making the loader");
@@ -217,20 +223,42 @@ fn waits_of(waits: &Waits) -> String {
 }
 
 fn end_of(report: &Report) -> String {
-    let mut text = format!("held up by  {}\n", report.verdict());
     let checked = report.checked.batches.iter();
-    let checked: Vec<_> = checked
-        .map(|batch| format!("{} ({} images)", batch.what, batch.samples))
-        .collect();
-    text += &format!(
-        "checked     equal to the bit to what was {}: the last batch of {}\n",
-        report.checked.reference,
-        checked.join(", ")
+    let checked: Vec<_> = checked.map(|batch| batch.what.as_str()).collect();
+    let checked = format!(
+        "the last batch of {}; each is equal to the bit to what was {}",
+        checked.join(", "),
+        report.checked.reference
     );
-    if report.unsteady() > 0 {
-        text += "~           not steady within 2 % when the time was over: --seconds gives more\n";
+    let unsteady = match report.unsteady() {
+        0 => String::new(),
+        _ => "~         not steady within 2 % when the time was over; --seconds gives more"
+            .to_owned(),
+    };
+    let verdict = paragraph("held up   ", &format!("by {}", report.verdict()));
+    verdict + &paragraph("checked   ", &checked) + &unsteady
+}
+
+/// Columns of a line of words.
+const WIDTH: usize = 100;
+
+/// Words in lines, behind a title and below one another.
+fn paragraph(title: &str, words: &str) -> String {
+    let mut lines = vec![title.to_owned()];
+    for word in words.split_whitespace() {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line + word.chars().count() > WIDTH {
+            lines.push(" ".repeat(title.len()));
+        }
+        if let Some(line) = lines.last_mut() {
+            *line += word;
+            line.push(' ');
+        }
     }
-    text
+    lines
+        .iter()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect()
 }
 
 /// Three or four digits.
@@ -265,6 +293,21 @@ mod tests {
         // Three runs are too few to be steady.
         assert!(row.contains(" ~3.90  "), "{row}");
         assert!(row.ends_with("3214  80.4 % of GPU copy"), "{row}");
+    }
+
+    #[test]
+    fn paragraphs_are_as_wide_as_the_table() {
+        let words = "word ".repeat(40);
+        let text = paragraph("checked   ", &words);
+        let widths: Vec<_> = text.lines().map(|line| line.chars().count()).collect();
+        assert!(widths.iter().all(|&width| width <= WIDTH), "{text}");
+        // 18 words of 5 columns fill 90.
+        assert_eq!(widths, [99, 99, 29]);
+        assert!(
+            text.lines()
+                .skip(1)
+                .all(|line| line.starts_with("          word"))
+        );
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Report {
         )
     }
 
-    /// How many of the medians are not steady; stages are measured until their sum is.
+    /// How many of the medians are not steady. Stages are measured until their sum is.
     pub fn unsteady(&self) -> usize {
         let (composing, loader) = (&self.composing, &self.loader);
         let ceilings = self.ceilings.values().map(|ceiling| &ceiling.spread);
@@ -97,7 +97,11 @@ impl Report {
             &loader.first_batch_seconds,
         ];
         let device = self.device.iter().map(|measured| &measured.spread);
-        let all = ceilings.chain(others).chain(device);
+        let stages = self
+            .stages
+            .iter()
+            .map(|stage| &stage.microseconds_per_image);
+        let all = ceilings.chain(stages).chain(others).chain(device);
         all.filter(|spread| !spread.steady).count()
     }
 }

@@ -111,12 +111,13 @@ impl<const CHANNELS: usize> UprightRows<'_, CHANNELS> {
         let (simd, texels, taps) = (self.simd, self.texels, &self.scratch.taps);
         let [top, bottom] = self.scratch.across.pair(tap, |row, planar, last_row| {
             let start = row as usize * stride;
-            let texels = if start + stride < texels.len() {
+            let end = start + stride;
+            let texels = if end + bilinear::READ_BEHIND <= texels.len() {
                 &texels[start..]
             } else {
-                // Texels are read eight bytes at a time: behind the last row there must be more.
+                // Too little lies behind the last row, and behind the one above it if it is short.
                 last_row.clear();
-                last_row.extend_from_slice(&texels[start..]);
+                last_row.extend_from_slice(&texels[start..end]);
                 last_row.resize(stride + bilinear::READ_BEHIND, 0);
                 last_row
             };

@@ -32,6 +32,8 @@ class Effort:
     least_images: int
     # Seconds of each of pastebank's measurements.
     own_seconds: float
+    # Seconds after which no further round begins that would not be over by then.
+    limit: float = 440.0
 
 
 FULL = Effort(rounds=5, seconds=2.0, least_images=2, own_seconds=0.7)
@@ -162,7 +164,12 @@ def measure(own, workers, core_counts, effort, say):
     for worker in workers:
         # Warm-up, apart from what counts; every process has composed an image already.
         worker.run(max(core_counts), effort.seconds / 2, 0)
+    begin = time.monotonic()
     for turn in range(effort.rounds):
+        elapsed = time.monotonic() - begin
+        if turn and elapsed + elapsed / turn > effort.limit:
+            say(f"no time for more than {turn} of {effort.rounds} rounds: the machine is slow or busy")
+            break
         for cores in core_counts:
             what = f"round {turn + 1} of {effort.rounds}, {cores} core{'s' * (cores > 1)}"
             for name, run_own, run_peer in one_round(own, workers, cores, effort, lambda it: say(f"{what}: {it}")):

@@ -41,14 +41,15 @@ class Composer:
         self.pixels = np.empty((height, width, 3), np.uint8)
         self.planes = list(np.empty((3, height, width), np.uint8))
         most_pixels = max(np.prod(sample["scene"]["resized"]) for sample in plan["samples"])
-        self.resized = np.empty(3 * most_pixels, np.uint8)
+        self.resized = np.full(3 * most_pixels, 0, np.uint8)
         layers = max(len(sample["layers"]) for sample in plan["samples"])
         if layers > 255:
             raise ValueError(f"{layers} layers: the owner map is one byte a pixel, at most 255")
         self.owner = np.empty((height, width), np.uint8)
         most = layers + max(len(scene.masks) for scene in scenes)
-        self.masks = [np.zeros((most, height, width), bool) for _ in range(RING)]
-        self.images = [np.empty((3, height, width), np.float16) for _ in range(RING)]
+        # Filled, not only reserved: pages are fetched here and not while it is measured.
+        self.masks = [np.full((most, height, width), False) for _ in range(RING)]
+        self.images = [np.full((3, height, width), 0, np.float16) for _ in range(RING)]
         self.written = [[] for _ in range(RING)]
         self.turn = 0
         self.half = HalfPrecision()

@@ -24,10 +24,10 @@ NOTES = """\
 - albumentationsx: the scene is resized, cropped, padded and flipped by its transforms. It blends once over
   all objects, and nothing of an object outside of its mask; objects do not cut the masks of those that they
   cover. Boxes are found again from the masks. Resizing the objects, which it does not do, is by OpenCV.
-- torchvision: there is no bank. What is pasted is all of a second photograph, jittered with its 20 masks as
-  every image of a batch is; "objects in place" leaves that out, and with it all resizing of objects. Each
-  mask of bool is blurred as bool, so that the edge stays hard and grows by two pixels, which the masks of
-  what is pasted do not say.
+- torchvision: there is no bank. What is pasted are all 20 objects of a second photograph (the reference draws
+  with replacement, so about two thirds of them), jittered with its masks as every image of a batch is;
+  "objects in place" leaves that out, and with it all resizing of objects. The mask is blurred as bool, so
+  that the edge stays hard and grows by two pixels, which the masks of what is pasted do not say.
 - X-Paste: its mapper's steps in our words, with the scene's jitter by OpenCV and cutouts in memory; reading
   and checking of PNG files, which it does for each paste, are left out. Its edge is a box of 5x5 pixels and
   its mask is whatever has any alpha."""
@@ -80,7 +80,8 @@ def markdown(told):
     machine, cores = told["machine"], sorted({it["cores"] for it in told["speed"]})
     libraries = ", ".join(f"{name} {number}" for name, number in machine["libraries"].items())
     head = f"{machine['cpu']} with {machine['cores']} cores; {machine['pastebank']}, Python {machine['python']}"
-    head = f"{head}, {libraries}. Median [least..greatest]."
+    runs = min(it["images_per_second"]["runs"] for it in told["speed"])
+    head = f"{head}, {libraries}. Median [least..greatest] of {runs} rounds."
     return "\n\n".join(
         [head, speed_table(told["speed"], cores), NOTES, agreement_table(told["agreement"]), EDGE_NOTE]
     )

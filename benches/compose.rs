@@ -79,7 +79,10 @@ fn output(element: ElementType) -> OutputSpec {
 
 /// A batch by the benchmarks' recipe.
 fn plan(scenes: &Arc<ScenePack>, bank: &Arc<CutoutBank>, layers: usize) -> Plan {
-    let recipe = Arc::new(Workload { layers });
+    let recipe = Arc::new(Workload {
+        layers,
+        ..Workload::default()
+    });
     let sampler = Sampler::new(scenes.clone(), bank.clone(), recipe, [CANVAS; 2], 0).unwrap();
     sampler.plan(0..BATCH as u64)
 }

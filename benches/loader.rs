@@ -48,7 +48,7 @@ fn speed() {
     let sampler = Sampler::new(
         scenes.clone(),
         bank.clone(),
-        Arc::new(Workload { layers: 20 }),
+        Arc::new(Workload::default()),
         [1024, 1024],
         0,
     )

@@ -1,45 +1,41 @@
 //! Opening a bank of a million cutouts: a map of each shard and one validity pass.
+//! `pastebank bench --sweep bank-size` shows what it costs a loader besides.
 //!
 //! `cargo bench --bench open`
 
 mod common;
-#[path = "../tests/common/packs.rs"]
-#[allow(dead_code)]
-mod packs;
 
-use common::{machine, measure};
-use pastebank::bank::CutoutBank;
-use pastebank::sampler::{RecipeSettings, Sampler};
 use std::sync::Arc;
 
+use common::{machine, measure};
+use pastebank::bank::{CutoutBank, ScenePack};
+use pastebank::bench::write_large_bank;
+use pastebank::sampler::{RecipeSettings, Sampler};
+
 const ROWS: usize = 1_000_000;
-const SHARDS: usize = 10;
+/// Photographs of 8 instances each: as many cutouts as a large bank has pixels of.
+const SCENES: usize = 128;
 
 fn main() {
     let folder = tempfile::tempdir().unwrap();
-    let bank_folder = folder.path().join("bank");
-    packs::write_large_bank(&bank_folder, ROWS, SHARDS);
+    let bank_folder = folder.path().join("large");
+    let options = common::pack_options(folder.path(), SCENES);
+    pastebank::pack::pack(&options, |_| true).unwrap();
+    let few = CutoutBank::open(options.bank.as_ref().unwrap()).unwrap();
+    write_large_bank(&bank_folder, &few, ROWS, &|| true).unwrap();
     println!("machine: {}", machine());
     let opening = measure(15, || {
         assert_eq!(CutoutBank::open(&bank_folder).unwrap().len(), ROWS);
     });
+    let bank = Arc::new(CutoutBank::open(&bank_folder).unwrap());
     println!(
-        "opening {ROWS} cutouts in {SHARDS} shards: median {:.1} ms [{:.1}..{:.1}]",
+        "opening {ROWS} cutouts in {} shards: median {:.1} ms [{:.1}..{:.1}]",
+        bank.manifest().shards.len(),
         opening.median.as_secs_f64() * 1e3,
         opening.least.as_secs_f64() * 1e3,
         opening.greatest.as_secs_f64() * 1e3
     );
-    let options = common::pack_options(folder.path(), 1);
-    let options = pastebank::pack::PackOptions {
-        bank: None,
-        ..options
-    };
-    pastebank::pack::pack(&options, |_| true).unwrap();
-    let scenes = pastebank::bank::ScenePack::open(options.scenes.as_ref().unwrap()).unwrap();
-    let (scenes, bank) = (
-        Arc::new(scenes),
-        Arc::new(CutoutBank::open(&bank_folder).unwrap()),
-    );
+    let scenes = Arc::new(ScenePack::open(options.scenes.as_ref().unwrap()).unwrap());
     let recipe = Arc::new(RecipeSettings::xpaste());
     let sampler = || {
         Sampler::new(

@@ -1,242 +1,445 @@
-//! `pastebank bench` as a library: everything is measured, nothing wrong is. The kernels run on the
-//! CPU here, so the figures mean nothing.
+//! `pastebank bench`: everything is measured and told, nothing wrong is, and two runs are compared. The
+//! figures mean nothing.
 
-#![cfg(all(feature = "cli", feature = "cuda"))]
+#![cfg(feature = "cli")]
 
 mod common;
 
-use std::collections::BTreeSet;
-use std::num::NonZero;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Command, Output};
-use std::ptr::NonNull;
-use std::sync::Arc;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use common::host_driver::{HostDriver, Settings, kernels};
-use common::packs::{write_bank, write_scenes};
-use common::{ChaCha8Rng, SeedableRng};
-use pastebank::bank::{CutoutBank, ScenePack};
+use common::benchmarks::{RUNS, measure, options, packs};
 use pastebank::bench::{
-    BenchError, BenchOptions, Effort, Measurement, On, Packs, Report, Told, run,
+    BenchError, BenchOptions, On, Report, SyntheticOptions, Told, WorkloadReport, run,
+    synthetic_packs,
 };
-use pastebank::cuda::driver::{Driver, DriverError, Kernel, MemoryInfo, RawEvent, RawStream};
-use pastebank::cuda::layout::BatchParameters;
-use pastebank::cuda::memory::Gpu;
-
-const RUNS: usize = 2;
-
-fn packs(folder: &tempfile::TempDir) -> Packs {
-    let mut draw = ChaCha8Rng::seed_from_u64(11);
-    let [scenes, bank] = ["scenes", "bank"].map(|name| folder.path().join(name));
-    write_scenes(&scenes, &mut draw, 6, 1);
-    write_bank(&bank, &mut draw, 9, 1);
-    Packs {
-        name: "random pictures".to_owned(),
-        scenes: Arc::new(ScenePack::open(&scenes).unwrap()),
-        bank: Arc::new(CutoutBank::open(&bank).unwrap()),
-    }
-}
-
-/// Two cases of a few pixels.
-fn options() -> BenchOptions {
-    BenchOptions {
-        canvases: vec![[70, 40]],
-        batches: vec![2],
-        layers: vec![0, 3],
-        threads: NonZero::new(2),
-        effort: Effort {
-            runs: RUNS,
-            time: Duration::from_secs(600),
-            loader_run: Duration::from_millis(1),
-            copied_bytes: 1 << 16,
-        },
-    }
-}
-
-fn measure(on: &On) -> Result<Report, BenchError> {
-    let folder = tempfile::tempdir().unwrap();
-    let mut told = Vec::new();
-    let mut tell = |it: Told<'_>| {
-        told.push(match it {
-            Told::Head(..) => "head".to_owned(),
-            Told::Ceiling(ceiling) => ceiling.row(),
-            Told::Begins(case) => case.to_string(),
-            Told::Measured(report) => report.case.row(&report.measurements[0]),
-        });
-    };
-    let report = run(&packs(&folder), on, &options(), &|| true, &mut tell)?;
-    assert_eq!(
-        told.len(),
-        1 + report.ceilings.len() + 2 * report.cases.len()
-    );
-    Ok(report)
-}
-
-fn on(driver: impl Driver + 'static) -> On {
-    On::Gpu {
-        gpu: Gpu::new(Arc::new(driver)),
-        opened_in: Duration::from_millis(250),
-    }
-}
-
-fn host() -> HostDriver {
-    HostDriver::new(Settings::default())
-}
-
-fn names(measurements: &[Measurement]) -> BTreeSet<&str> {
-    measurements.iter().map(|measured| measured.what).collect()
-}
-
-fn find<'a>(measurements: &'a [Measurement], what: &str) -> &'a Measurement {
-    let found = measurements.iter().find(|measured| measured.what == what);
-    found.unwrap_or_else(|| panic!("no {what} in {:?}", names(measurements)))
-}
-
-#[test]
-fn a_gpu_is_measured_beside_the_cpu() {
-    if !kernels("the benchmark on a GPU") {
-        return;
-    }
-    let report = measure(&on(host())).unwrap();
-    let ceilings = [
-        "CPU copy bandwidth",
-        "GPU copy bandwidth",
-        "link to the GPU, pinned",
-    ];
-    assert_eq!(names(&report.ceilings), BTreeSet::from(ceilings));
-    assert_eq!(report.machine.gpu.as_deref(), Some("the host as a device"));
-    assert!(report.machine.to_string().contains("opened in 0.25 s"));
-    let [bare, layered] = &report.cases[..] else {
-        panic!("{} cases", report.cases.len());
-    };
-    let always = [
-        "GPU composing, resident",
-        "cover",
-        "compose",
-        "visible",
-        "settle",
-        "compact",
-        "masks",
-        "GPU first batch",
-        "GPU loader, cold cutouts",
-        "CPU composing",
-        "GPU composing / CPU composing",
-    ];
-    for what in always
-        .into_iter()
-        .chain(["blur", "GPU loader, cached cutouts"])
-    {
-        let measured = find(&layered.measurements, what);
-        assert!(measured.spread.median > 0.0, "{measured}");
-        assert!(
-            measured.spread.least <= measured.spread.greatest,
-            "{measured}"
-        );
-    }
-    for what in always.iter().filter(|&&what| what != "cover") {
-        find(&bare.measurements, what);
-    }
-    let shares = layered.measurements.iter().filter_map(|it| it.share);
-    let kernels: f64 = shares
-        .filter(|share| share.of == "all by themselves")
-        .map(|share| share.percent)
-        .sum();
-    assert!(kernels > 0.0, "{kernels}");
-    // The bank is small enough to be seen whole, all but for what comes late.
-    let cached = find(&layered.measurements, "GPU loader, cached cutouts");
-    assert!(cached.hit_rate.unwrap() > 0.5, "{cached}");
-    let cold = find(&layered.measurements, "GPU loader, cold cutouts");
-    assert!(cold.gigabytes_per_second.unwrap() > 0.0 && cold.hit_rate.is_none());
-    assert!(cold.share.unwrap().of == "link");
-}
+use pastebank::compose::{ElementType, Layout, MaskOutput};
+use pastebank::pack::Encoding;
+use pastebank::plan::Blend;
+use serde_json::{Value, json};
 
 #[test]
 fn the_report_is_json_with_everything_in_it() {
-    let report = measure(&On::Cpu).unwrap();
+    let report = measure(&On::Cpu, &options(3)).unwrap();
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["cases"][1]["canvas"], serde_json::json!([70, 40]));
-    assert_eq!(json["cases"][1]["layers"], 3);
-    assert_eq!(json["workload"]["packs"], "random pictures");
-    assert_eq!(json["ceilings"][0]["what"], "CPU copy bandwidth");
-    let floor = &json["cases"][1]["floor"];
+    let read: Report = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(read, report);
+    let keys: Vec<_> = json.as_object().unwrap().keys().collect();
+    let expected = [
+        "ceilings",
+        "checked",
+        "composing",
+        "floor",
+        "loader",
+        "machine",
+        "stages",
+        "workload",
+    ];
+    assert_eq!(keys, expected);
+    let positive = |value: &Value| assert!(value.as_f64().unwrap() > 0.0, "{value}");
+    for name in ["copy_one_thread", "copy_all_threads"] {
+        let ceiling = &json["ceilings"][name];
+        assert_eq!(ceiling["unit"], "GB/s");
+        assert_eq!(ceiling["runs"], RUNS);
+        for key in ["median", "least", "greatest"] {
+            positive(&ceiling[key]);
+        }
+    }
+    let floor = &json["floor"];
     assert_eq!(floor["image"], 70.0 * 40.0 * 3.0 * 2.0);
     for part in ["masks", "texels", "mask_bits"] {
-        assert!(floor[part].as_f64().unwrap() > 0.0, "{floor}");
+        positive(&floor[part]);
     }
-    for what in ["CPU composing", "CPU loader", "CPU first batch"] {
-        let measurements = json["cases"][1]["measurements"].as_array().unwrap();
-        let measured = measurements.iter().find(|it| it["what"] == what).unwrap();
-        assert_eq!(measured["spread"]["runs"], RUNS);
-        assert!(measured["spread"]["median"].as_f64().unwrap() > 0.0);
+    assert!(json["machine"]["simd"].is_string());
+    loader_is_told(&json["loader"]);
+    let composing = &json["composing"];
+    assert_eq!(composing["threads"], 2);
+    positive(&composing["scaling"]);
+    positive(&composing["one_thread"]["images_per_second"]["median"]);
+}
+
+fn loader_is_told(loader: &Value) {
+    let positive = |value: &Value| assert!(value.as_f64().unwrap() > 0.0, "{value}");
+    for key in [
+        "images_per_second",
+        "images_per_second_per_core",
+        "percent_of_composing",
+        "percent_of_composing_times_cores",
+        "percent_of_ceiling",
+    ] {
+        positive(&loader[key]);
     }
+    assert_eq!(loader["images_per_second"], loader["spread"]["median"]);
+    positive(&loader["first_batch_seconds"]["median"]);
+    positive(&loader["headspace"]["images_per_second"]["median"]);
+    for wait in [
+        "training_loop_for_batches",
+        "workers_for_work",
+        "assembling",
+    ] {
+        let share = loader["waits"][wait]["share"].as_f64().unwrap();
+        // A wait may have begun before the clock did.
+        assert!((0.0..1.5).contains(&share), "{wait}: {share}");
+    }
+    assert!(loader["waits"].get("slots_of_the_device").is_none());
 }
 
 #[test]
-fn a_stop_is_heard_in_the_middle() {
+fn stages_are_named_and_add_up() {
+    let report = measure(&On::Cpu, &options(3)).unwrap();
+    let names: Vec<_> = report.stages.iter().map(|it| it.name.as_str()).collect();
+    let expected = [
+        "plan", "gather", "decode", "weights", "compose", "visible", "settle", "convert",
+    ];
+    assert_eq!(names, expected);
+    for stage in &report.stages {
+        assert_eq!(stage.microseconds_per_image.runs, RUNS, "{stage:?}");
+        // Of two batches of two, the ones that were drawn may be all raw.
+        let may_be_none = stage.name == "decode";
+        let is_there = stage.microseconds_per_image.median > 0.0 && stage.bytes_per_image > 0.0;
+        assert!(is_there || may_be_none, "{stage:?}");
+    }
+    // Medians of parts are not parts of medians, but near.
+    let shares: f64 = report.stages[2..].iter().map(|stage| stage.share).sum();
+    assert!((0.5..1.5).contains(&shares), "{shares}");
+    let whats: Vec<_> = report.checked.batches.iter().map(|it| &it.what).collect();
+    let expected = [
+        "composing on one thread",
+        "composing on all threads",
+        "the loader",
+        "the loader with nothing to compose",
+    ];
+    assert_eq!(whats, expected);
+    assert!(report.checked.batches.iter().all(|it| it.samples == 2));
+}
+
+#[test]
+fn the_workload_is_named_in_full() {
     let folder = tempfile::tempdir().unwrap();
-    let asked = AtomicUsize::new(0);
-    let goes_on = || asked.fetch_add(1, Ordering::Relaxed) < 9;
-    let stopped = run(&packs(&folder), &On::Cpu, &options(), &goes_on, &mut |_| ());
-    assert!(matches!(stopped, Err(BenchError::Stopped)));
+    let drawn = SyntheticOptions {
+        scenes: 3,
+        scene_size: [96, 64],
+        instances: 2,
+        encoding: Encoding::Jpeg,
+    };
+    let packs = synthetic_packs(folder.path(), &drawn, &|| true).unwrap();
+    let mut options = BenchOptions {
+        blend: Blend::Box { radius: 3 },
+        prefetch: Some(5),
+        ..options(4)
+    };
+    options.output.element = ElementType::U8;
+    options.output.layout = Layout::Hwc;
+    options.output.masks = MaskOutput::Rle;
+    let workload = WorkloadReport::of(&packs, &On::Cpu, &options);
+    let json = serde_json::to_value(&workload).unwrap();
+    for (key, expected) in [
+        ("device", json!("cpu")),
+        ("canvas", json!([70, 40])),
+        ("batch", json!(2)),
+        ("layers", json!(4)),
+        ("layer_side", json!(20)),
+        ("layer_sides", json!([10, 30])),
+        ("blend", json!({"box": {"radius": 3}})),
+        ("element", json!("u8")),
+        ("layout", json!("hwc")),
+        ("masks", json!("rle")),
+        ("threads", json!(2)),
+        ("prefetch", json!(5)),
+        ("scenes", json!(3)),
+        ("scene_size", json!([96.0, 64.0])),
+        ("jpeg_scenes", json!(3)),
+        ("instances_per_scene", json!(2.0)),
+        ("cutouts", json!(6)),
+    ] {
+        assert_eq!(json[key], expected, "{key}");
+    }
+    let report = run(&packs, &On::Cpu, &options, &|| true, &mut |_| ()).unwrap();
+    assert_eq!(report.workload, workload);
+    // Run lengths are a few bytes; files are read instead of their pixels.
+    assert_eq!((report.floor.image, report.floor.masks), (8400.0, 0.0));
+    let decode = report.stages.iter().find(|it| it.name == "decode").unwrap();
+    assert!(decode.bytes_per_image > 96.0 * 64.0 * 3.0, "{decode:?}");
+    assert!(decode.share > 0.01, "{decode:?}");
+}
+
+#[test]
+fn a_stop_is_heard_wherever_it_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let packs = packs(folder.path());
+    let stop_after = |asked: usize| {
+        let left = AtomicUsize::new(asked);
+        let goes_on = || {
+            let left =
+                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| it.checked_sub(1));
+            left.is_ok()
+        };
+        run(&packs, &On::Cpu, &options(3), &goes_on, &mut |_| ())
+    };
+    // Two ceilings, stages, composing, first batch, loader, headspace; each once more to warm up.
+    let all = 7 * (1 + RUNS);
+    for asked in 0..all {
+        let stopped = stop_after(asked);
+        assert!(matches!(stopped, Err(BenchError::Stopped)), "{asked}");
+    }
+    assert!(stop_after(all).is_ok());
+}
+
+/// Pixels that change under the benchmark, as those of a file that is written to would.
+#[test]
+fn a_wrong_result_on_the_cpu_gives_no_figure() {
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = SyntheticOptions {
+        scenes: 2,
+        scene_size: [96, 64],
+        ..SyntheticOptions::default()
+    };
+    let packs = synthetic_packs(folder.path(), &drawn, &|| true).unwrap();
+    for (section, expected) in [
+        (
+            "composing on one thread, stage by stage",
+            "composing on one thread",
+        ),
+        ("composing on all threads", "composing on all threads"),
+    ] {
+        let mut tell = |it: Told<'_>| {
+            if matches!(it, Told::Begins(what) if what == section) {
+                spoil(&folder.path().join("scenes"));
+            }
+        };
+        let error = run(&packs, &On::Cpu, &options(1), &|| true, &mut tell).unwrap_err();
+        let BenchError::Wrong { what, problem } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(*what, expected);
+        assert!(problem.contains("image of sample 0"), "{problem}");
+        assert!(error.to_string().contains("no figure is told"), "{error}");
+    }
+}
+
+/// Turns every bit of each shard's pixels.
+fn spoil(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|name| name != "safetensors") {
+            continue;
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        let (header, tensors) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let pixels = tensors.info("pixels").unwrap().data_offsets;
+        // The header's length, of 8 bytes, comes before it.
+        let [from, to] = [pixels.0, pixels.1].map(|offset| 8 + header + offset);
+        let turned: Vec<u8> = bytes[from..to].iter().map(|byte| !byte).collect();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.write_all_at(&turned, from as u64).unwrap();
+    }
+}
+
+fn command(arguments: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pastebank"));
+    command.arg("bench").args(arguments).current_dir(folder);
+    command
 }
 
 fn pastebank(arguments: &[&str], folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_pastebank"))
-        .arg("bench")
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .unwrap()
+    command(arguments, folder).output().unwrap()
+}
+
+fn texts(output: &Output) -> [String; 2] {
+    [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it).into_owned())
+}
+
+const SMALL: &[&str] = &[
+    "--scenes",
+    "scenes",
+    "--bank",
+    "bank",
+    "--threads",
+    "2",
+    "--canvas",
+    "60x50",
+    "--batch",
+    "3",
+    "--layers",
+    "2",
+    "--device",
+    "cpu",
+];
+const BRIEFLY: &[&str] = &["--quick", "--seconds", "0.01"];
+
+#[test]
+fn the_command_prints_a_table_writes_json_and_compares() {
+    let folder = tempfile::tempdir().unwrap();
+    packs(folder.path());
+    let json = ["--json", "bench.json"];
+    let output = pastebank(&[SMALL, BRIEFLY, &json].concat(), folder.path());
+    let [text, errors] = texts(&output);
+    assert!(output.status.success(), "{errors}");
+    let rows = |words: &str| text.lines().filter(|line| line.contains(words)).count();
+    for words in [
+        "machine   ",
+        "60x50, batch 3, 2 layers of 75 to 225 px (mean 150), blend gaussian:2",
+        "6 scenes of",
+        "memory copy, one thread",
+        "floor: ",
+        "  gather  ",
+        "  all 2 threads  ",
+        "headspace: nothing composed",
+        "waits: training loop for batches",
+        "held up by  ",
+        "equal to the bit",
+    ] {
+        assert_eq!(rows(words), 1, "{words}: {text}");
+    }
+    let json = std::fs::read(folder.path().join("bench.json")).unwrap();
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["workload"]["threads"], 2);
+    // A baseline that was a thousand times as fast, one that was as slow, one of another machine.
+    for (times, cpu, code, part) in [
+        (1000.0, None, 1, "SLOWER"),
+        (0.001, None, 0, "faster"),
+        (
+            1000.0,
+            Some("abacus"),
+            0,
+            "another machine: `cpu` was \"abacus\"",
+        ),
+    ] {
+        let mut doctored = json.clone();
+        scale(&mut doctored["loader"]["spread"], times);
+        if let Some(cpu) = cpu {
+            doctored["machine"]["cpu"] = json!(cpu);
+        }
+        std::fs::write(folder.path().join("earlier.json"), doctored.to_string()).unwrap();
+        // What the machine does meanwhile is not the test's.
+        let how = ["--baseline", "earlier.json", "--tolerance", "99"];
+        let output = pastebank(&[SMALL, BRIEFLY, &how].concat(), folder.path());
+        let [text, errors] = texts(&output);
+        assert_eq!(output.status.code(), Some(code), "{text}{errors}");
+        assert!(text.contains(part), "{text}");
+        let row = text.lines().find(|line| line.starts_with("  loader "));
+        let expected = if times > 1.0 { "SLOWER" } else { "faster" };
+        assert!(row.unwrap().ends_with(expected), "{text}");
+        assert_eq!(errors.contains("slower than earlier.json"), code == 1);
+    }
+}
+
+/// A spread so many times as large.
+fn scale(spread: &mut Value, times: f64) {
+    let scaled = |value: &Value| json!(value.as_f64().unwrap() * times);
+    for key in ["median", "least", "greatest"] {
+        spread[key] = scaled(&spread[key]);
+    }
+    let ends = spread["interval"].as_array().unwrap();
+    spread["interval"] = ends.iter().map(scaled).collect();
 }
 
 #[test]
-fn the_command_prints_a_table_and_writes_json() {
+fn a_baseline_that_cannot_be_compared_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    packs(&folder);
-    let packs = ["--scenes", "scenes", "--bank", "bank", "--threads", "2"];
-    let case = ["--canvas", "60x50", "--batch", "3", "--layers", "0", "2"];
-    let how = [
+    let report = measure(&On::Cpu, &options(3)).unwrap();
+    packs(folder.path());
+    let json = serde_json::to_value(&report).unwrap();
+    let mut without = json.clone();
+    without["loader"].as_object_mut().unwrap().remove("spread");
+    let mut wrong = json.clone();
+    wrong["stages"][4]["share"] = json!("much");
+    for (text, part) in [
+        // That report was of 70x40 and batches of 2.
+        (json.to_string(), "`batch` was 2 and is 3"),
+        (json.to_string(), "`canvas` was [70,40] and is [60,50]"),
+        (without.to_string(), "`loader`: missing field `spread`"),
+        (wrong.to_string(), "`stages[4].share`: invalid type"),
+        ("{\"machine\": ".to_owned(), "earlier.json is no report"),
+    ] {
+        std::fs::write(folder.path().join("earlier.json"), text).unwrap();
+        let output = pastebank(
+            &[SMALL, &["--baseline", "earlier.json"]].concat(),
+            folder.path(),
+        );
+        let [text, errors] = texts(&output);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains(part), "{errors}");
+        assert_eq!(text, "", "nothing was measured");
+    }
+    let output = pastebank(
+        &[SMALL, &["--baseline", "none.json"]].concat(),
+        folder.path(),
+    );
+    let [_, errors] = texts(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains("cannot read none.json"), "{errors}");
+}
+
+#[test]
+fn a_synthetic_set_is_as_large_as_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = [
+        "--synthetic-scenes=2",
+        "--scene-size=64x48",
+        "--instances=1",
+        "--encoding=jpeg",
+        "--canvas=40x30",
+        "--batch=1",
+        "--layers=2",
+        "--layer-side=10",
+        "--blend=box:2",
+        "--element=u8",
+        "--layout=hwc",
+        "--masks=none",
+        "--prefetch=3",
+        "--threads=1",
+        "--simd=baseline",
+        "--device=cpu",
         "--quick",
-        "--seconds",
-        "0.01",
-        "--json",
-        "bench.json",
-        "--device",
-        "auto",
+        "--seconds=0.01",
+        "--json=bench.json",
     ];
-    let output = pastebank(&[&packs[..], &case, &how].concat(), folder.path());
-    let [text, errors] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+    let output = pastebank(&flags, folder.path());
+    let [text, errors] = texts(&output);
     assert!(output.status.success(), "{errors}");
-    let rows = |words: &str| text.lines().filter(|line| line.contains(words)).count();
-    assert_eq!(
-        rows("60x50            3      0  "),
-        rows("60x50            3      2  ")
-    );
-    assert_eq!(
-        (
-            rows("machine   "),
-            rows("6 scenes of"),
-            rows("CPU composing  ")
-        ),
-        (1, 1, 2)
-    );
-    // A machine without a GPU says so; one with a GPU measures it.
-    let is_gpu = text.contains("GPU composing, resident");
-    assert!(
-        is_gpu || errors.contains("composing on the CPU: "),
-        "{errors}"
-    );
-    let json = std::fs::read(folder.path().join("bench.json")).unwrap();
-    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    assert_eq!(json["workload"]["threads"], 2);
-    assert_eq!(json["cases"].as_array().unwrap().len(), 2);
+    let expected = "2 scenes of 64x48 (JPEG, 1 instances each), at 1 to 1.625 times the canvas's width; \
+                    2 cutouts";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("u8 HWC, no masks; on cpu with 1 threads, prefetch 3"));
+    let report = Report::read(&folder.path().join("bench.json")).unwrap();
+    assert_eq!(report.machine.simd, "baseline");
+    assert_eq!(report.workload.blend, Blend::Box { radius: 2 });
+    assert_eq!(report.workload.layer_sides, [5, 15]);
+    assert_eq!((report.floor.image, report.floor.masks), (3600.0, 0.0));
+}
+
+#[test]
+fn an_interrupted_benchmark_leaves_no_report() {
+    let folder = tempfile::tempdir().unwrap();
+    packs(folder.path());
+    let flags = [SMALL, &["--seconds", "600", "--json", "bench.json"]].concat();
+    let mut child = command(&flags, folder.path());
+    let mut child = child
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines = lines.map(Result::unwrap);
+    assert!(lines.any(|line| line == "copying memory …"));
+    let kill = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    let last = lines.last().unwrap_or_default();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(last, "error: stopped; nothing is left behind");
+    assert!(!folder.path().join("bench.json").exists());
 }
 
 #[test]
 fn wrong_usage_is_refused() {
     let folder = tempfile::tempdir().unwrap();
+    let own = ["--scenes", "a", "--bank", "b"];
     for (arguments, part) in [
         (
             &["--synthetic", "--scenes", "a", "--bank", "b"][..],
@@ -244,159 +447,38 @@ fn wrong_usage_is_refused() {
         ),
         (&["--scenes", "a"], "--bank"),
         (&["--canvas", "0x7"], "WIDTHxHEIGHT"),
+        (&["--canvas", "8x8", "9x9"], "9x9"),
         (&["--batch", "0"], "1..=4096"),
         (&["--seconds", "0"], "above 0"),
         (&["--device", "gpu"], "cuda:N"),
+        (&["--blend", "gaussian:20"], "0.1..=10"),
+        (&["--element", "f64"], "u8, f16, bf16, f32"),
+        (&["--layout", "nchw"], "chw, hwc"),
+        (&["--masks", "png"], "bits, rle, none"),
+        (&["--simd", "mmx"], "this machine has baseline"),
+        (&["--scene-size", "8x8"], "16..=8192"),
+        (&["--encoding", "png"], "raw, jpeg"),
+        (&["--layer-side", "0"], "1..=8192"),
+        (&["--tolerance", "3"], "--baseline"),
+        (&["--baseline", "a", "--tolerance=-1"], "--tolerance"),
+        (
+            &["--cutout-cache", "some", "--device", "cuda"],
+            "such as 4G",
+        ),
+        (
+            &["--cutout-cache", "1G", "--device", "cpu"],
+            "--cutout-cache: it is memory of a GPU",
+        ),
+        (
+            &["--layers", "0", "--blend", "hard", "--device", "cpu"],
+            "--blend: it is about layers",
+        ),
+        (&[&own[..], &["--instances", "3"]].concat(), "--instances: "),
+        (&[&own[..], &["--encoding", "raw"]].concat(), "--encoding: "),
     ] {
         let output = pastebank(arguments, folder.path());
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
         assert!(errors.contains(part), "{arguments:?}: {errors}");
-    }
-}
-
-/// A result that is wrong from the start, and one that becomes wrong once the loader runs.
-#[test]
-fn a_wrong_result_gives_no_figure() {
-    if !kernels("wrong results in the benchmark") {
-        return;
-    }
-    let replays = 2 * (1 + RUNS);
-    for (right, expected) in [
-        (0, "GPU composing, resident"),
-        (1, "GPU composing, resident"),
-        (1 + replays, "GPU loader, cold cutouts"),
-    ] {
-        let driver = Wrong {
-            driver: host(),
-            composed: AtomicUsize::new(0),
-            right,
-        };
-        let error = measure(&on(driver)).unwrap_err();
-        let BenchError::Wrong { what, problem, .. } = &error else {
-            panic!("{error}");
-        };
-        assert_eq!(*what, expected, "{problem}");
-        assert!(problem.contains("image of sample 0"), "{problem}");
-    }
-}
-
-/// A driver whose images are wrong in one pixel after the first `right` ones.
-#[derive(Debug)]
-struct Wrong {
-    driver: HostDriver,
-    composed: AtomicUsize,
-    right: usize,
-}
-
-// SAFETY: pinned memory is a block of the host's, filled when it is made and kept until it is freed.
-unsafe impl Driver for Wrong {
-    unsafe fn launch(
-        &self,
-        stream: RawStream,
-        kernel: Kernel,
-        blocks: u32,
-        threads: u32,
-        parameters: &[u8],
-    ) -> Result<(), DriverError> {
-        // SAFETY: the caller's promises are handed on.
-        unsafe {
-            self.driver
-                .launch(stream, kernel, blocks, threads, parameters)?
-        };
-        if kernel != Kernel::Compose || self.composed.fetch_add(1, Ordering::Relaxed) < self.right {
-            return Ok(());
-        }
-        let parameters: BatchParameters = bytemuck::pod_read_unaligned(parameters);
-        // SAFETY: the image is longer than a pixel.
-        unsafe { self.driver.clear(stream, parameters.image, 2) }
-    }
-
-    fn name(&self) -> String {
-        self.driver.name()
-    }
-    fn ordinal(&self) -> usize {
-        self.driver.ordinal()
-    }
-    fn memory(&self) -> Result<MemoryInfo, DriverError> {
-        self.driver.memory()
-    }
-    fn allocate_device(&self, bytes: usize) -> Result<u64, DriverError> {
-        self.driver.allocate_device(bytes)
-    }
-    fn free_device(&self, address: u64) {
-        self.driver.free_device(address);
-    }
-    fn allocate_pinned(&self, bytes: usize, combined: bool) -> Result<NonNull<u8>, DriverError> {
-        self.driver.allocate_pinned(bytes, combined)
-    }
-    fn free_pinned(&self, pointer: NonNull<u8>) {
-        self.driver.free_pinned(pointer);
-    }
-    fn create_stream(&self) -> Result<RawStream, DriverError> {
-        self.driver.create_stream()
-    }
-    fn destroy_stream(&self, stream: RawStream) {
-        self.driver.destroy_stream(stream);
-    }
-    fn create_event(&self, timing: bool) -> Result<RawEvent, DriverError> {
-        self.driver.create_event(timing)
-    }
-    fn destroy_event(&self, event: RawEvent) {
-        self.driver.destroy_event(event);
-    }
-    fn record(&self, event: RawEvent, stream: RawStream) -> Result<(), DriverError> {
-        self.driver.record(event, stream)
-    }
-    fn wait(&self, stream: RawStream, event: RawEvent) -> Result<(), DriverError> {
-        self.driver.wait(stream, event)
-    }
-    fn is_done(&self, event: RawEvent) -> Result<bool, DriverError> {
-        self.driver.is_done(event)
-    }
-    fn synchronize(&self, event: RawEvent) -> Result<(), DriverError> {
-        self.driver.synchronize(event)
-    }
-    fn elapsed_ms(&self, from: RawEvent, to: RawEvent) -> Result<f32, DriverError> {
-        self.driver.elapsed_ms(from, to)
-    }
-    unsafe fn copy_to_device(
-        &self,
-        stream: RawStream,
-        to: u64,
-        from: NonNull<u8>,
-        bytes: usize,
-    ) -> Result<(), DriverError> {
-        // SAFETY: the caller's promises are handed on.
-        unsafe { self.driver.copy_to_device(stream, to, from, bytes) }
-    }
-    unsafe fn copy_to_host(
-        &self,
-        stream: RawStream,
-        to: NonNull<u8>,
-        from: u64,
-        bytes: usize,
-    ) -> Result<(), DriverError> {
-        // SAFETY: the caller's promises are handed on.
-        unsafe { self.driver.copy_to_host(stream, to, from, bytes) }
-    }
-    unsafe fn copy_on_device(
-        &self,
-        stream: RawStream,
-        to: u64,
-        from: u64,
-        bytes: usize,
-    ) -> Result<(), DriverError> {
-        // SAFETY: the caller's promises are handed on.
-        unsafe { self.driver.copy_on_device(stream, to, from, bytes) }
-    }
-    unsafe fn clear(
-        &self,
-        stream: RawStream,
-        address: u64,
-        bytes: usize,
-    ) -> Result<(), DriverError> {
-        // SAFETY: the caller's promises are handed on.
-        unsafe { self.driver.clear(stream, address, bytes) }
     }
 }

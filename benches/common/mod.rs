@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pastebank::bench::{Machine, draw_data_set};
+use pastebank::bench::{Machine, SyntheticOptions, draw_data_set};
 use pastebank::pack::PackOptions;
 
 /// Median, least and greatest of some durations.
@@ -44,5 +44,9 @@ pub fn machine() -> String {
 
 /// Draws `images` photographs below `folder`; gives the options that pack them there.
 pub fn pack_options(folder: &Path, images: usize) -> PackOptions {
-    draw_data_set(folder, images, &|| true).unwrap()
+    let options = SyntheticOptions {
+        scenes: images,
+        ..SyntheticOptions::default()
+    };
+    draw_data_set(folder, &options, &|| true).unwrap()
 }

@@ -8,6 +8,8 @@ mod cutouts;
 mod further;
 #[cfg(any(test, feature = "pack"))]
 mod scenes;
+#[cfg(feature = "cli")]
+mod sparse;
 
 use std::fs::{self, File};
 use std::hash::Hasher;
@@ -24,6 +26,8 @@ use crate::geometry::Size;
 pub(crate) use cutouts::CutoutShardWriter;
 #[cfg(any(test, feature = "pack"))]
 pub(crate) use scenes::{InstanceRow, SceneRow, SceneShardWriter};
+#[cfg(feature = "cli")]
+pub(crate) use sparse::SparseCutouts;
 
 /// Bytes before the data: the 8 of the header's length and the header, filled up with spaces.
 const HEADER_BYTES: usize = 8192;
@@ -178,9 +182,8 @@ impl ShardFile {
         })
     }
 
-    fn write_tensors(&mut self, mut tensors: Vec<Tensor>) -> io::Result<()> {
-        // Wider types first: every column then lies at a multiple of its own width.
-        tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.bitsize()));
+    fn write_tensors(&mut self, tensors: Vec<Tensor>) -> io::Result<()> {
+        let tensors = aligned(tensors);
         for tensor in &tensors {
             self.file.write_all(&tensor.bytes)?;
         }
@@ -196,6 +199,12 @@ impl Drop for ShardFile {
         // After a rename there is nothing under the temporary name, and nothing to do.
         let _ = fs::remove_file(&self.temporary);
     }
+}
+
+/// Wider types first: every column then lies at a multiple of its own width.
+fn aligned(mut tensors: Vec<Tensor>) -> Vec<Tensor> {
+    tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.bitsize()));
+    tensors
 }
 
 fn header(pixels: u64, tensors: &[Tensor]) -> io::Result<Vec<u8>> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::compare::{Difference, list};
 use crate::bank::BankError;
 use crate::compose::ComposeError;
 use crate::loader::LoaderError;
@@ -16,10 +17,8 @@ pub enum BenchError {
     #[error("stopped")]
     Stopped,
     /// What was measured is wrong, so that its figures say nothing.
-    #[error("{case}: {what} gave a wrong result, no figure is told: {problem}")]
+    #[error("{what} gave a wrong result, no figure is told: {problem}")]
     Wrong {
-        /// Canvas, batch and layers.
-        case: String,
         /// What was measured.
         what: &'static str,
         /// What differs first: sample, stage, pixel and both values.
@@ -33,6 +32,32 @@ pub enum BenchError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A report cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is no report of a benchmark.
+    #[error("{} is no report of `pastebank bench --json`: `{field}`: {problem}", path.display())]
+    Baseline {
+        /// The file.
+        path: PathBuf,
+        /// The field that is not as expected.
+        field: String,
+        /// What was found and expected.
+        problem: String,
+    },
+    /// Two reports are of different workloads, so that their figures cannot be compared.
+    #[error("{} is of another workload: {}", path.display(), list(differences))]
+    OtherWorkload {
+        /// The earlier report's file.
+        path: PathBuf,
+        /// What differs.
+        differences: Vec<Difference>,
+    },
     /// A photograph could not be encoded.
     #[error("a photograph of the synthetic set cannot be encoded: {0}")]
     Encode(#[source] image::ImageError),
@@ -42,6 +67,40 @@ pub enum BenchError {
         /// How much.
         bytes: usize,
     },
+    /// A bank was to be repeated that has nothing in it.
+    #[error("a bank of many rows is made of the cutouts of another, and there are none")]
+    NoCutouts,
+    /// The disk is full.
+    #[error(
+        "no room for a large bank in {}: it takes {needed} bytes there, more where the file system \
+         knows no holes: {source}",
+        folder.display()
+    )]
+    Room {
+        /// Where it was to be.
+        folder: PathBuf,
+        /// Bytes of its columns and of the pixels that are really there.
+        needed: u64,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Something cannot be varied.
+    #[error("sweep of {axis}: {problem}")]
+    Sweep {
+        /// What was to be varied.
+        axis: &'static str,
+        /// Why not, and what was expected.
+        problem: &'static str,
+    },
+    /// A plot could not be drawn.
+    #[error("cannot draw the plot: {problem}")]
+    Plot {
+        /// What the drawing library said.
+        problem: String,
+    },
+    /// Points could not be written as CSV.
+    #[error("cannot write the points as CSV: {0}")]
+    Csv(#[from] csv::Error),
     /// The synthetic set could not be packed.
     #[error(transparent)]
     Pack(#[from] PackError),

@@ -1,10 +1,10 @@
 //! The bytes that composing must move, whoever does it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bank::{CUTOUT_CHANNELS, SCENE_CHANNELS};
 use crate::compose::batch::words_of;
-use crate::compose::encode::Sampling;
+use crate::compose::encode::{Sampling, Source};
 use crate::compose::{Batch, Encoded, MaskOutput};
 use crate::geometry::Rect;
 
@@ -12,10 +12,10 @@ use crate::geometry::Rect;
 /// read, each byte once.
 ///
 /// Written are the image in its final type and the masks of what stays. Read are the texels of the
-/// chosen levels, as far as they lie on the canvas, and the scene instances' mask bits. Boxes, labels
-/// and the encoded plan are a few KB and do not count; nor does what a back end keeps for itself in
-/// between.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+/// chosen levels, as far as they lie on the canvas, or a JPEG scene's file, and the scene instances'
+/// mask bits. Boxes, labels, run lengths and the encoded plan are a few KB and do not count; nor does
+/// what a back end keeps for itself in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Floor {
     /// The image.
     pub image: f64,
@@ -40,7 +40,10 @@ impl Floor {
             floor.masks = (batch.instance_count() * mask) as f64;
         }
         for sample in &encoded.samples {
-            floor.texels += read_texels(&sample.sampling, canvas.rect(), SCENE_CHANNELS);
+            floor.texels += match encoded.sources[sample.source as usize] {
+                Source::Jpeg { file, .. } => file.len() as f64,
+                Source::Mapped(_) => read_texels(&sample.sampling, canvas.rect(), SCENE_CHANNELS),
+            };
             for layer in encoded.layers_of(sample) {
                 floor.texels += read_texels(&layer.sampling, canvas.rect(), CUTOUT_CHANNELS);
             }

@@ -1,47 +1,43 @@
-//! What the CPU does: copying memory, composing, loading.
+//! What the CPU does: copying memory, composing.
 
 use std::num::NonZero;
 use std::thread;
-use std::time::{Duration, Instant};
 
-use super::check::difference;
-use super::report::{Case, Measurement};
-use super::spread::{Effort, seconds_of};
-use super::workload::output;
-use super::{Bench, BenchError, Work};
-use crate::compose::{Backend, Batch, CpuBackend, Encoded};
-use crate::loader::{LoadedBatch, Loader, LoaderError, LoaderOptions, Tail};
-use crate::plan::{CheckedPlan, Plan};
-use crate::sampler::{Sample, Sampler};
+use super::report::{ceiling, percent};
+use super::spread::seconds_of;
+use super::{Bench, BenchError, Composing, OneThread, Spread, Work};
+use crate::compose::{Backend, Batch, CpuBackend, Encoded, OutputSpec, Simd};
 
-/// The ceiling of what the CPU moves.
-const COPY: &str = "CPU copy bandwidth";
-/// Batches that fill a loader's ring and touch its memory, before anything is measured.
-const WARM_UP_BATCHES: usize = 6;
-/// Batches of one run at least: they come unevenly, since threads work on several at a time.
-const LEAST_BATCHES: usize = 4;
-/// Starts of a loader that are measured.
-const STARTS: usize = 3;
-
-/// How fast all threads together copy memory: bytes read and written.
-pub(super) fn copy_bandwidth(bench: &Bench<'_>) -> Result<Measurement, BenchError> {
+/// How fast one thread copies memory, and all together: bytes read and written.
+pub(super) fn copy_bandwidth(bench: &mut Bench<'_>) -> Result<(), BenchError> {
     let bytes = bench.options.effort.copied_bytes / 2;
     let (from, mut to) = (memory(bytes)?, memory(bytes)?);
-    let piece = bytes.div_ceil(bench.threads.get()).max(1);
-    let copied = bench.repeat(|| {
-        let seconds = seconds_of(|| {
-            thread::scope(|scope| {
-                for (to, from) in to.chunks_mut(piece).zip(from.chunks(piece)) {
-                    scope.spawn(|| to.copy_from_slice(from));
-                }
-            });
-            // Else a compiler may leave out what nobody reads.
-            std::hint::black_box(&mut to);
-            Ok::<_, BenchError>(())
+    for (name, threads) in [
+        (ceiling::COPY_ONE_THREAD, NonZero::<usize>::MIN),
+        (ceiling::COPY_ALL_THREADS, bench.threads),
+    ] {
+        let piece = bytes.div_ceil(threads.get()).max(1);
+        let copied = bench.repeat(|| {
+            let seconds = seconds_of(|| {
+                copy(&from, &mut to, piece);
+                Ok::<_, BenchError>(())
+            })?;
+            Ok(2.0 * bytes as f64 / seconds / 1e9)
         })?;
-        Ok(2.0 * bytes as f64 / seconds / 1e9)
-    })?;
-    Ok(Measurement::new(COPY, "GB/s", copied))
+        bench.add_ceiling(name, copied);
+    }
+    Ok(())
+}
+
+/// Copies pieces side by side.
+fn copy(from: &[u8], to: &mut [u8], piece: usize) {
+    thread::scope(|scope| {
+        for (to, from) in to.chunks_mut(piece).zip(from.chunks(piece)) {
+            scope.spawn(|| to.copy_from_slice(from));
+        }
+    });
+    // Else a compiler may leave out what nobody reads.
+    std::hint::black_box(to);
 }
 
 fn memory(bytes: usize) -> Result<Vec<u8>, BenchError> {
@@ -52,183 +48,45 @@ fn memory(bytes: usize) -> Result<Vec<u8>, BenchError> {
     Ok(memory)
 }
 
-/// Composes the batch on all threads.
-pub(super) fn compose(bench: &Bench<'_>, work: &Work<'_>) -> Result<Measurement, BenchError> {
+/// Composes the batch on all threads; `one_thread` is what one composes.
+pub(super) fn compose(
+    bench: &mut Bench<'_>,
+    work: &Work<'_>,
+    one_thread: Spread,
+) -> Result<Composing, BenchError> {
     let mut backend = CpuBackend::new(Some(bench.threads));
-    let mut batch = Batch::new(output());
+    let mut batch = Batch::new(bench.options.output);
     let spread = bench.repeat(|| {
         seconds_of(|| Ok::<_, BenchError>(backend.compose(&work.encoded, &mut batch)?))
     })?;
-    let what = "CPU composing";
-    work.check(what, &batch)?;
-    let rate = spread.map(|seconds| work.case.batch as f64 / seconds);
-    let moved = rate.median * work.floor.bytes() / 1e9;
-    Ok(Measurement::new(what, "images/s", rate)
-        .moving(moved)
-        .share(moved, bench.ceiling(COPY), "CPU copy"))
+    bench.check("composing on all threads", &batch, &work.expected)?;
+    let rate = spread.map(|seconds| bench.options.batch as f64 / seconds);
+    let bytes = work.floor.bytes();
+    let [all, one] = [ceiling::COPY_ALL_THREADS, ceiling::COPY_ONE_THREAD];
+    let [all, one] = [all, one].map(|name| bench.ceiling(name));
+    let [moved, moved_by_one] = [rate, one_thread].map(|rate| rate.median * bytes / 1e9);
+    Ok(Composing {
+        images_per_second: rate,
+        images_per_second_per_core: rate.median / bench.cores,
+        threads: bench.threads.get(),
+        gigabytes_per_second: moved,
+        percent_of_ceiling: percent(moved, all),
+        ceiling_images_per_second: all * 1e9 / bytes.max(1.0),
+        scaling: rate.median / one_thread.median.max(f64::MIN_POSITIVE),
+        one_thread: OneThread {
+            images_per_second: one_thread,
+            gigabytes_per_second: moved_by_one,
+            percent_of_ceiling: percent(moved_by_one, one),
+            ceiling_images_per_second: one * 1e9 / bytes.max(1.0),
+        },
+    })
 }
 
-/// Runs the loader that composes on the CPU; `composing` is the same without it.
-pub(super) fn load(
-    bench: &Bench<'_>,
-    work: &Work<'_>,
-    composing: Measurement,
-) -> Result<Vec<Measurement>, BenchError> {
-    let options = loader_options(bench, work.case, LoaderOptions::default().prefetch);
-    let start = || Loader::new(work.sampler.clone(), options);
-    let first = first_batch(bench, "CPU first batch", start)?;
-    let what = "CPU loader";
-    let (rate, last) = stream(bench, &mut start()?)?;
-    if let Some(last) = last {
-        let expected = again(bench, &work.sampler, last.epoch(), last.indices())?;
-        right(work.case, what, &last, &expected)?;
-    }
-    let alone = composing.spread.median;
-    let loaded = Measurement::new(what, "images/s", rate);
-    let loaded = loaded.share(rate.median, alone, "CPU composing");
-    Ok(vec![composing, loaded, first])
-}
-
-/// What a loader is asked for in that case.
-pub(super) fn loader_options(bench: &Bench<'_>, case: Case, prefetch: usize) -> LoaderOptions {
-    LoaderOptions {
-        batch_size: case.batch,
-        output: output(),
-        threads: Some(bench.threads),
-        tail: Tail::Pad,
-        prefetch,
-        ..LoaderOptions::default()
-    }
-}
-
-/// A loader's batch, wherever it is.
-pub(super) trait Loaded {
-    /// How many images it has.
-    fn images(&self) -> usize;
-
-    /// Waits until it is composed.
-    fn settle(&self) -> Result<(), BenchError>;
-}
-
-impl Loaded for LoadedBatch {
-    fn images(&self) -> usize {
-        self.len()
-    }
-
-    fn settle(&self) -> Result<(), BenchError> {
-        Ok(())
-    }
-}
-
-/// Seconds from the making of a loader until its first batch is composed.
-pub(super) fn first_batch<B: Loaded, L: Iterator<Item = Result<B, LoaderError>>>(
-    bench: &Bench<'_>,
-    what: &'static str,
-    start: impl Fn() -> Result<L, LoaderError>,
-) -> Result<Measurement, BenchError> {
-    let effort = Effort {
-        runs: STARTS.min(bench.options.effort.runs),
-        ..bench.options.effort
-    };
-    let spread = effort.repeat(bench.goes_on, || {
-        let started = Instant::now();
-        let mut loader = start()?;
-        if let Some(batch) = loader.next() {
-            batch?.settle()?;
-        }
-        Ok(started.elapsed().as_secs_f64())
-    })?;
-    Ok(Measurement::new(what, "s", spread))
-}
-
-/// Images a second of a loader that has been running for a while, and the last batch.
-pub(super) fn stream<B: Loaded>(
-    bench: &Bench<'_>,
-    mut loader: &mut dyn Iterator<Item = Result<B, LoaderError>>,
-) -> Result<(super::Spread, Option<B>), BenchError> {
-    for batch in (&mut loader).take(WARM_UP_BATCHES) {
-        batch?.settle()?;
-    }
-    let mut last = None;
-    let time = bench.options.effort.loader_run;
-    let spread = bench.repeat(|| {
-        last = None;
-        run(loader, time, &mut last)
-    })?;
-    Ok((spread, last))
-}
-
-/// Images a second of one run. It ends when its last batch is composed.
-fn run<B: Loaded>(
-    loader: &mut dyn Iterator<Item = Result<B, LoaderError>>,
-    time: Duration,
-    last: &mut Option<B>,
-) -> Result<f64, BenchError> {
-    let started = Instant::now();
-    let mut images = 0;
-    for (number, batch) in loader.enumerate() {
-        let batch = batch?;
-        images += batch.images();
-        if number + 1 >= LEAST_BATCHES && started.elapsed() >= time {
-            batch.settle()?;
-            *last = Some(batch);
-            break;
-        }
-    }
-    Ok(images as f64 / started.elapsed().as_secs_f64().max(f64::MIN_POSITIVE))
-}
-
-/// The samples of a loader's batch, drawn and composed again without it.
-pub(super) fn again(
-    bench: &Bench<'_>,
-    sampler: &Sampler,
-    epoch: u64,
-    indices: impl Iterator<Item = u64>,
-) -> Result<Batch, BenchError> {
-    let ground = sampler.ground();
-    let mut sample = Sample::default();
-    let samples = indices.map(|index| {
-        sampler.draw(epoch, index, 0, None, 0, &mut sample);
-        sample.plan.clone()
-    });
-    let plan = Plan {
-        samples: samples.collect(),
-        ..sampler.plan(0..0)
-    };
-    let checked = CheckedPlan::new(&plan, &ground.scenes, &ground.bank)?;
-    reference(bench.threads, &Encoded::new(&checked)?)
-}
-
-/// A batch composed by a back end of its own.
-pub(super) fn reference(
-    threads: NonZero<usize>,
-    encoded: &Encoded<'_>,
-) -> Result<Batch, BenchError> {
-    let mut batch = Batch::new(output());
-    CpuBackend::new(Some(threads)).compose(encoded, &mut batch)?;
+/// The batch that everything is compared with: composed by a back end of its own, on one thread, with
+/// the instruction set that any machine has.
+pub(super) fn reference(output: OutputSpec, encoded: &Encoded<'_>) -> Result<Batch, BenchError> {
+    let mut batch = Batch::new(output);
+    let one = Some(NonZero::<usize>::MIN);
+    CpuBackend::with_simd(one, Simd::Baseline).compose(encoded, &mut batch)?;
     Ok(batch)
-}
-
-/// An error unless both are equal to the bit.
-pub(super) fn right(
-    case: Case,
-    what: &'static str,
-    found: &Batch,
-    expected: &Batch,
-) -> Result<(), BenchError> {
-    match difference(found, expected) {
-        None => Ok(()),
-        Some(problem) => Err(BenchError::Wrong {
-            case: case.to_string(),
-            what,
-            problem,
-        }),
-    }
-}
-
-impl Work<'_> {
-    /// An error unless `found` is the batch that was to be composed.
-    pub fn check(&self, what: &'static str, found: &Batch) -> Result<(), BenchError> {
-        right(self.case, what, found, &self.expected)
-    }
 }

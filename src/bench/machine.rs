@@ -3,15 +3,19 @@
 use std::fmt;
 use std::fs;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::compose::Simd;
 
 /// The machine that measures.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name.
     pub cpu: String,
     /// Its cores, as far as this process may use them.
     pub cores: usize,
+    /// The instruction set that the inner loops run with.
+    pub simd: String,
     /// The GPU in words, if one is measured.
     pub gpu: Option<String>,
     /// Seconds that it took to open it and to load the kernels.
@@ -19,7 +23,7 @@ pub struct Machine {
     /// The version of NVIDIA's kernel driver, if there is one.
     pub driver: Option<String>,
     /// This crate's version.
-    pub pastebank: &'static str,
+    pub pastebank: String,
 }
 
 impl Machine {
@@ -29,17 +33,18 @@ impl Machine {
         Machine {
             cpu: cpu_name(),
             cores: std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+            simd: Simd::detected().to_string(),
             driver: gpu.as_ref().and_then(|_| driver_version()),
             gpu,
             gpu_opened_in,
-            pastebank: env!("CARGO_PKG_VERSION"),
+            pastebank: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with {} cores", self.cpu, self.cores)?;
+        write!(f, "{} with {} cores, {}", self.cpu, self.cores, self.simd)?;
         if let Some(gpu) = &self.gpu {
             write!(f, "; {gpu}")?;
         }

@@ -1,16 +1,12 @@
 //! Without the feature `cuda` there is no GPU to measure.
 
-use super::{Bench, BenchError, Measurement, On, Told, Work};
+use super::{Bench, BenchError, Composing, LoaderReport, Measurement, On, Told, Work};
 
 /// There is none.
 pub(super) enum Device {}
 
 impl Device {
-    pub fn new(
-        on: &On,
-        _: &mut Bench<'_>,
-        _: &mut dyn FnMut(Told<'_>),
-    ) -> Result<Option<Device>, BenchError> {
+    pub fn new(on: &On, _: &mut Bench<'_>) -> Result<Option<Device>, BenchError> {
         match on {
             On::Cpu => Ok(None),
         }
@@ -18,10 +14,11 @@ impl Device {
 
     pub fn measure(
         &mut self,
-        _: &Bench<'_>,
+        _: &mut Bench<'_>,
         _: &Work<'_>,
-        _: Measurement,
-    ) -> Result<Vec<Measurement>, BenchError> {
+        _: &Composing,
+        _: &mut dyn FnMut(Told<'_>),
+    ) -> Result<(Vec<Measurement>, LoaderReport), BenchError> {
         match *self {}
     }
 }

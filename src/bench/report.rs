@@ -1,83 +1,231 @@
-//! What a benchmark tells: one list of measurements a case, as a table and as JSON.
+//! What a benchmark tells: everything that was measured of one workload, as it is written to JSON.
 
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Floor, Machine, Spread, WorkloadReport};
+use super::{BenchError, Floor, Machine, Spread, WorkloadReport};
 
-/// All that was measured in one run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// All that was measured of one workload in one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Where it was measured.
     pub machine: Machine,
-    /// What was composed, as far as it is the same in all cases.
+    /// What was composed and loaded.
     pub workload: WorkloadReport,
-    /// What memories and the link can do at most.
-    pub ceilings: Vec<Measurement>,
-    /// One a canvas, batch size and number of layers.
-    pub cases: Vec<CaseReport>,
-}
-
-/// A canvas, a batch size and a number of layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Case {
-    /// Width and height of the images.
-    pub canvas: [u32; 2],
-    /// Images of a batch.
-    pub batch: usize,
-    /// Layers of an image.
-    pub layers: usize,
-}
-
-/// What was measured of one case.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct CaseReport {
-    /// Which one.
-    #[serde(flatten)]
-    pub case: Case,
+    /// What memories and the link can do at most, by the names of [`ceiling`].
+    pub ceilings: Ceilings,
     /// Bytes that an image needs moved at least.
     pub floor: Floor,
-    /// The measurements, in the order of the table.
-    pub measurements: Vec<Measurement>,
+    /// What an image takes on one thread, stage by stage, in their order.
+    pub stages: Vec<Stage>,
+    /// Composing alone, on one thread and on all.
+    pub composing: Composing,
+    /// What a GPU does, if one is measured, in the order of the table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub device: Vec<Measurement>,
+    /// The whole loader.
+    pub loader: LoaderReport,
+    /// What was held against the reference.
+    pub checked: Checked,
 }
 
-/// Something that was measured, repeatedly.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// What can be done at most, by name.
+pub type Ceilings = BTreeMap<String, Ceiling>;
+
+/// The names of ceilings.
+pub mod ceiling {
+    /// Copying memory on one thread: bytes read and written.
+    pub const COPY_ONE_THREAD: &str = "copy_one_thread";
+    /// Copying memory on all threads of the workload.
+    pub const COPY_ALL_THREADS: &str = "copy_all_threads";
+    /// Copying memory on the GPU: bytes read and written.
+    pub const GPU_COPY: &str = "gpu_copy";
+    /// Copying from pinned memory to the GPU.
+    pub const LINK: &str = "link";
+}
+
+/// What can be done at most.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ceiling {
+    /// As measured.
+    #[serde(flatten)]
+    pub spread: Spread,
+    /// `GB/s`.
+    pub unit: String,
+}
+
+/// A part of what composing an image takes, on one thread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// `plan`, `gather`, `decode`, `weights`, `compose`, `visible`, `settle` or `convert`.
+    pub name: String,
+    /// Its time.
+    pub microseconds_per_image: Spread,
+    /// Bytes that it reads and writes, each once.
+    pub bytes_per_image: f64,
+    /// These bytes by the median.
+    pub gigabytes_per_second: f64,
+    /// The time's share of the time of composing, from `decode` to `convert`, 0..=1. `plan` and
+    /// `gather` stand before it: theirs comes on top.
+    pub share: f64,
+    /// The bytes' rate in hundredths of [`ceiling::COPY_ONE_THREAD`].
+    pub percent_of_ceiling: f64,
+}
+
+/// Composing alone: plans that were drawn, checked and encoded before, the same batch again and again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Composing {
+    /// On all threads of the workload.
+    pub images_per_second: Spread,
+    /// The median by the cores that the threads can be on.
+    pub images_per_second_per_core: f64,
+    /// Threads.
+    pub threads: usize,
+    /// The floor's bytes by the median.
+    pub gigabytes_per_second: f64,
+    /// That in hundredths of [`ceiling::COPY_ALL_THREADS`].
+    pub percent_of_ceiling: f64,
+    /// Images a second of a composer that moves the floor's bytes at that ceiling.
+    pub ceiling_images_per_second: f64,
+    /// On one thread.
+    pub one_thread: OneThread,
+    /// How many times as fast all threads are as one.
+    pub scaling: f64,
+}
+
+/// Composing on one thread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OneThread {
+    /// Its images.
+    pub images_per_second: Spread,
+    /// The floor's bytes by the median.
+    pub gigabytes_per_second: f64,
+    /// That in hundredths of [`ceiling::COPY_ONE_THREAD`].
+    pub percent_of_ceiling: f64,
+    /// Images a second of a composer that moves the floor's bytes at that ceiling.
+    pub ceiling_images_per_second: f64,
+}
+
+/// The whole loader, into the hands of a training loop that does nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoaderReport {
+    /// The median of `spread`.
+    pub images_per_second: f64,
+    /// That by the cores that the threads can be on.
+    pub images_per_second_per_core: f64,
+    /// Images a second.
+    pub spread: Spread,
+    /// The floor's bytes by the median.
+    pub gigabytes_per_second: f64,
+    /// That in hundredths of [`ceiling::COPY_ALL_THREADS`], or of [`ceiling::GPU_COPY`] on a GPU.
+    pub percent_of_ceiling: f64,
+    /// Of composing alone on all threads, or on the GPU.
+    pub percent_of_composing: f64,
+    /// Of composing alone on one thread, times the cores that the threads can be on; nothing on a
+    /// GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent_of_composing_times_cores: Option<f64>,
+    /// Worker threads.
+    pub threads: usize,
+    /// Who waited for whom.
+    pub waits: Waits,
+    /// Seconds from the making of a loader until its first batch is composed.
+    pub first_batch_seconds: Spread,
+    /// The same loader with nothing to compose.
+    pub headspace: Headspace,
+}
+
+/// Time that was spent waiting while the loader was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Waits {
+    /// The training loop waited for batches; the share is of the time.
+    pub training_loop_for_batches: Wait,
+    /// The worker threads waited for samples to compose; the share is of the threads' time.
+    pub workers_for_work: Wait,
+    /// The training loop's thread waited until the GPU was done with a batch's memory; nothing on a
+    /// CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots_of_the_device: Option<Wait>,
+    /// No wait: putting finished samples together, on the training loop's thread.
+    pub assembling: Wait,
+}
+
+/// A part of the time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wait {
+    /// Of all threads that it is about.
+    pub seconds: f64,
+    /// Of these threads' time, 0..=1.
+    pub share: f64,
+}
+
+/// A loader that gives the same finished batch again and again: its threads draw, check and encode
+/// each sample, and find it composed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Headspace {
+    /// What a training loop would get if composing took no time.
+    pub images_per_second: Spread,
+    /// The loader's images in hundredths of that.
+    pub loader_percent: f64,
+}
+
+/// What was held against the reference. All of it was equal to the bit, or there were no report.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Checked {
+    /// What the reference is, in words.
+    pub reference: String,
+    /// The last batch of each timed run.
+    pub batches: Vec<CheckedBatch>,
+}
+
+/// A batch that was held against the reference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckedBatch {
+    /// Whose it was.
+    pub what: String,
+    /// Its samples.
+    pub samples: usize,
+}
+
+/// Something that was measured on a GPU, repeatedly.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
     /// What.
-    pub what: &'static str,
+    pub what: String,
     /// Median, least and greatest, in `unit`.
     pub spread: Spread,
-    /// `µs/image`, `images/s`, `GB/s`, `s` or `times`.
-    pub unit: &'static str,
+    /// `µs/image`, `images/s`, `s` or `times`.
+    pub unit: String,
     /// Bytes that were moved, by the median: those of the floor, or those that crossed the link.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gigabytes_per_second: Option<f64>,
     /// How much of something that is.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<Share>,
     /// Share of the layers whose pixels were in the cutout cache, 0..=1.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hit_rate: Option<f64>,
 }
 
 /// A part of something.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Share {
     /// In hundredths.
     pub percent: f64,
     /// Of what.
-    pub of: &'static str,
+    pub of: String,
 }
 
 impl Measurement {
     /// A measurement without bytes and share.
-    pub fn new(what: &'static str, unit: &'static str, spread: Spread) -> Measurement {
+    pub fn new(what: &str, unit: &str, spread: Spread) -> Measurement {
         Measurement {
-            what,
+            what: what.to_owned(),
             spread,
-            unit,
+            unit: unit.to_owned(),
             gigabytes_per_second: None,
             share: None,
             hit_rate: None,
@@ -91,130 +239,38 @@ impl Measurement {
     }
 
     /// As a share of `whole`, which is called `of`; nothing where there is no whole.
-    pub fn share(mut self, part: f64, whole: f64, of: &'static str) -> Measurement {
+    pub fn share(mut self, part: f64, whole: f64, of: &str) -> Measurement {
         let percent = 100.0 * part / whole;
+        let of = of.to_owned();
         self.share = percent.is_finite().then_some(Share { percent, of });
         self
     }
 }
 
-/// Widths of the columns that say which case it is.
-const CASE_WIDTH: usize = 26;
-
-/// The table's head.
-pub const TABLE_HEAD: &str = concat!(
-    "canvas       batch layers  measured                            median",
-    "  [least..greatest]     unit           GB/s  share"
-);
-
-impl fmt::Display for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [width, height] = self.canvas;
-        let (batch, layers) = (self.batch, self.layers);
-        write!(f, "{width}x{height}, batch {batch}, {layers} layers")
+/// `part` in hundredths of `whole`; 0 of nothing.
+pub(super) fn percent(part: f64, whole: f64) -> f64 {
+    match whole > 0.0 {
+        true => 100.0 * part / whole,
+        false => 0.0,
     }
 }
 
-impl Case {
-    /// A row of the table: which case, and the measurement.
-    pub fn row(&self, measurement: &Measurement) -> String {
-        let [width, height] = self.canvas;
-        let canvas = format!("{width}x{height}");
-        let (batch, layers) = (self.batch, self.layers);
-        format!("{canvas:<12}{batch:>6}{layers:>7}  {measurement}")
-    }
-}
-
-impl Measurement {
-    /// A row of the table that belongs to no case.
-    pub fn row(&self) -> String {
-        format!("{:CASE_WIDTH$} {self}", "")
-    }
-}
-
-impl fmt::Display for Measurement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Spread {
-            median,
-            least,
-            greatest,
-            ..
-        } = self.spread;
-        let median = number(median);
-        let ends = format!("[{}..{}]", number(least), number(greatest));
-        write!(
-            f,
-            "{:<32}{median:>10}  {ends:<21} {:<9}",
-            self.what, self.unit
-        )?;
-        match self.gigabytes_per_second {
-            Some(rate) => write!(f, "{:>10}", number(rate))?,
-            None => write!(f, "{:>10}", "")?,
-        }
-        if let Some(Share { percent, of }) = self.share {
-            write!(f, "  {percent:.1} % of {of}")?;
-        }
-        if let Some(rate) = self.hit_rate {
-            write!(f, "  {:.1} % of the cutouts cached", 100.0 * rate)?;
-        }
-        Ok(())
-    }
-}
-
-/// Three or four digits.
-fn number(value: f64) -> String {
-    match value.abs() {
-        size if size >= 1000.0 => format!("{value:.0}"),
-        size if size >= 100.0 => format!("{value:.1}"),
-        size if size >= 1.0 || size == 0.0 => format!("{value:.2}"),
-        _ => format!("{value:.4}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_stand_below_the_head() {
-        let case = Case {
-            canvas: [1024, 1024],
-            batch: 64,
-            layers: 20,
-        };
-        let spread = Spread {
-            median: 3.9,
-            least: 3.81,
-            greatest: 4.0,
-            runs: 15,
-        };
-        let measurement = Measurement::new("GPU composing, resident", "µs/image", spread)
-            .moving(3214.4)
-            .share(3214.4, 4000.0, "device copy");
-        let row = case.row(&measurement);
-        let (head, row): (Vec<char>, Vec<char>) =
-            (TABLE_HEAD.chars().collect(), row.chars().collect());
-        let column = |text: &[char], word: &str| {
-            let text: String = text.iter().collect();
-            text.find(word).unwrap()
-        };
-        assert_eq!(column(&head, "measured"), column(&row, "GPU composing"));
-        assert_eq!(column(&head, "unit"), column(&row, "µs/image"));
-        assert_eq!(column(&head, "median") + 6, column(&row, "3.90") + 4);
-        assert_eq!(column(&head, "[least"), column(&row, "[3.81..4.00]"));
-        let text: String = row.iter().collect();
-        assert!(text.ends_with("3214  80.4 % of device copy"), "{text}");
-        let indent = measurement.row();
-        assert_eq!(
-            indent.find("GPU composing"),
-            Some(column(&head, "measured"))
-        );
-    }
-
-    #[test]
-    fn shares_of_nothing_are_not_told() {
-        let spread = Spread::of(vec![1.0]);
-        let measurement = Measurement::new("x", "s", spread).share(1.0, 0.0, "nothing");
-        assert_eq!(measurement.share, None);
+impl Report {
+    /// Reads what an earlier run wrote.
+    ///
+    /// # Errors
+    /// [`BenchError::Read`] if there is no such file, [`BenchError::Baseline`] with the field that is
+    /// missing or of another type than expected.
+    pub fn read(path: &Path) -> Result<Report, BenchError> {
+        let text = fs::read(path).map_err(|source| BenchError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut json = serde_json::Deserializer::from_slice(&text);
+        serde_path_to_error::deserialize(&mut json).map_err(|error| BenchError::Baseline {
+            path: path.to_owned(),
+            field: error.path().to_string(),
+            problem: error.inner().to_string(),
+        })
     }
 }

@@ -10,52 +10,85 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use super::BenchError;
+use super::{BenchError, Packs};
 use crate::bank::{CutoutBank, ScenePack};
-use crate::pack::{PackError, PackOptions};
+use crate::pack::{Encoding, PackError, PackOptions};
 
-/// Width and height of the photographs.
-const SIZE: [u32; 2] = [640, 480];
-/// Instances of each.
-const INSTANCES: usize = 8;
+/// What is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SyntheticOptions {
+    /// Photographs.
+    pub scenes: usize,
+    /// Width and height of each, at least [`LEAST_SIDE`] each.
+    pub scene_size: [u32; 2],
+    /// Instances of each.
+    pub instances: usize,
+    /// How scenes are packed.
+    pub encoding: Encoding,
+}
+
+impl Default for SyntheticOptions {
+    /// 256 photographs of 640×480 with 8 instances, packed raw: several times what processors' caches
+    /// hold.
+    fn default() -> SyntheticOptions {
+        SyntheticOptions {
+            scenes: 256,
+            scene_size: [640, 480],
+            instances: 8,
+            encoding: Encoding::Raw,
+        }
+    }
+}
+
+/// The least side of a photograph in pixels.
+pub const LEAST_SIDE: u32 = 16;
+/// An instance's sides in pixels, where the photograph is large enough.
+const SIDES: std::ops::Range<f64> = 80.0..180.0;
 /// Corners of an ellipse's polygon.
 const CORNERS: u32 = 48;
 
-/// Draws `images` JPEG photographs of 640×480 with 8 elliptic instances each below `folder`, with
-/// their COCO file: about 160 KB a file and 115 KB a cutout, as in COCO. Gives the options that pack
-/// them there. `goes_on` is asked before each photograph.
+/// Draws JPEG photographs with elliptic instances below `folder`, with their COCO file: at 640×480
+/// about 160 KB a file and 115 KB a cutout, as in COCO. Gives the options that pack them there.
+/// `goes_on` is asked before each photograph.
 ///
 /// # Errors
 /// [`BenchError::File`] if something cannot be written, [`BenchError::Stopped`] if `goes_on` says so.
 pub fn draw_data_set(
     folder: &Path,
-    images: usize,
+    options: &SyntheticOptions,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<PackOptions, BenchError> {
     let (annotations_path, images_path) = (folder.join("instances.json"), folder.join("images"));
     fs::create_dir_all(&images_path).map_err(|error| BenchError::file(&images_path, error))?;
     let mut draw = ChaCha8Rng::seed_from_u64(1);
+    let size = options.scene_size.map(|side| side.max(LEAST_SIDE));
     let (mut listed, mut annotations) = (Vec::new(), Vec::new());
-    for id in 0..images {
+    for id in 0..options.scenes {
         if !goes_on() {
             return Err(BenchError::Stopped);
         }
         let name = format!("{id:06}.jpg");
-        write(&images_path.join(&name), &photograph(&mut draw)?)?;
-        listed.push(json!({"id": id, "file_name": name, "width": SIZE[0], "height": SIZE[1]}));
-        annotations.extend((0..INSTANCES).map(|number| annotation(&mut draw, id, number)));
+        write(&images_path.join(&name), &photograph(&mut draw, size)?)?;
+        listed.push(json!({"id": id, "file_name": name, "width": size[0], "height": size[1]}));
+        annotations.extend((0..options.instances).map(|number| {
+            let annotation = id * options.instances + number;
+            instance(&mut draw, size, (id, annotation), 1 + number % 5)
+        }));
     }
     let categories: Vec<_> = (1..6)
         .map(|id| json!({"id": id, "name": format!("category {id}")}))
         .collect();
     let data = json!({"images": listed, "annotations": annotations, "categories": categories});
     write(&annotations_path, data.to_string().as_bytes())?;
-    Ok(PackOptions::new(
-        &annotations_path,
-        &images_path,
-        &folder.join("scenes"),
-        &folder.join("bank"),
-    ))
+    Ok(PackOptions {
+        encoding: options.encoding,
+        ..PackOptions::new(
+            &annotations_path,
+            &images_path,
+            &folder.join("scenes"),
+            &folder.join("bank"),
+        )
+    })
 }
 
 /// As [`draw_data_set`], and packs and opens them.
@@ -64,27 +97,28 @@ pub fn draw_data_set(
 /// Those of [`draw_data_set`], and [`BenchError::Pack`] and [`BenchError::Bank`].
 pub fn synthetic_packs(
     folder: &Path,
-    images: usize,
+    options: &SyntheticOptions,
     goes_on: &dyn Fn() -> bool,
-) -> Result<(Arc<ScenePack>, Arc<CutoutBank>), BenchError> {
-    let options = draw_data_set(folder, images, goes_on)?;
+) -> Result<Packs, BenchError> {
+    let options = draw_data_set(folder, options, goes_on)?;
     crate::pack::pack(&options, |_| goes_on()).map_err(|error| match error {
         PackError::Stopped => BenchError::Stopped,
         error => error.into(),
     })?;
     let path = |path: Option<PathBuf>| path.unwrap_or_else(|| folder.to_owned());
-    let scenes = ScenePack::open(&path(options.scenes))?;
-    let bank = CutoutBank::open(&path(options.bank))?;
-    Ok((Arc::new(scenes), Arc::new(bank)))
+    Ok(Packs {
+        name: "synthetic, drawn for this run".to_owned(),
+        scenes: Arc::new(ScenePack::open(&path(options.scenes))?),
+        bank: Arc::new(CutoutBank::open(&path(options.bank))?),
+    })
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), BenchError> {
     fs::write(path, bytes).map_err(|error| BenchError::file(path, error))
 }
 
-fn photograph(draw: &mut ChaCha8Rng) -> Result<Vec<u8>, BenchError> {
+fn photograph(draw: &mut ChaCha8Rng, [width, height]: [u32; 2]) -> Result<Vec<u8>, BenchError> {
     let waves: [f32; 6] = std::array::from_fn(|_| draw.random_range(0.01..0.15));
-    let [width, height] = SIZE;
     // Hills are products of a wave across and one down.
     let across: [Vec<f32>; 3] =
         [0, 2, 4].map(|wave| (0..width).map(|x| (x as f32 * waves[wave]).sin()).collect());
@@ -107,19 +141,21 @@ fn photograph(draw: &mut ChaCha8Rng) -> Result<Vec<u8>, BenchError> {
     Ok(file)
 }
 
-fn annotation(draw: &mut ChaCha8Rng, image: usize, number: usize) -> Value {
-    let [width, height] = SIZE.map(f64::from);
-    let (w, h) = (
-        draw.random_range(80.0..180.0),
-        draw.random_range(80.0..180.0),
-    );
+fn instance(
+    draw: &mut ChaCha8Rng,
+    size: [u32; 2],
+    (image, id): (usize, usize),
+    category: usize,
+) -> Value {
+    // In a small photograph at most half of it.
+    let [width, height] = size.map(f64::from);
+    let [w, h] = [width, height].map(|side| draw.random_range(SIDES).min(side / 2.0));
     let (x, y) = (
         draw.random_range(0.0..width - w),
         draw.random_range(0.0..height - h),
     );
-    json!({"id": INSTANCES * image + number, "image_id": image, "iscrowd": 0,
-        "category_id": 1 + number % 5, "bbox": [x, y, w, h], "area": w * h,
-        "segmentation": [ellipse(x, y, w, h)]})
+    json!({"id": id, "image_id": image, "iscrowd": 0, "category_id": category,
+        "bbox": [x, y, w, h], "area": w * h, "segmentation": [ellipse(x, y, w, h)]})
 }
 
 fn ellipse(x: f64, y: f64, width: f64, height: f64) -> Vec<f64> {

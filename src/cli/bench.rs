@@ -3,54 +3,56 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Args;
 
-use super::common::{Interrupted, Threads, catch_interrupts, goes_on, parse_canvas, say};
+use super::bench_predict::PredictFlags;
+use super::bench_sweep::{SweepFlags, Swept};
+use super::bench_workload::{SourceFlags, WorkloadFlags};
+use super::common::{Interrupted, Usage, catch_interrupts, goes_on, say};
 use super::device::DeviceFlag;
 use crate::bank::write::replace_file;
-use crate::bank::{CutoutBank, ScenePack};
+use crate::bench::compare::{TOLERANCE, same_workload};
+use crate::bench::sweep::Ground;
 use crate::bench::{
-    BenchError, BenchOptions, Effort, Packs, Report, TABLE_HEAD, Told, synthetic_packs,
+    BenchError, BenchOptions, Effort, Packs, Report, SyntheticOptions, Told, WorkloadReport,
+    compare,
 };
 
-/// Measure how fast batches are composed and loaded here, against what memory and link can do.
+/// Measure how fast batches are composed and loaded here, and what holds them up.
 ///
-/// Everything is measured in one run and repeated: median [least..greatest]. Batches of all that is
-/// timed are compared with the CPU's; a wrong result ends with an error and gives no figure.
+/// One workload is measured in one run: ceilings, stages, composing, the whole loader. Everything is
+/// repeated until its median is steady or its time is over: median [least..greatest]. The last batch
+/// of all that is timed is compared with a reference; a wrong result ends with an error and gives no
+/// figure.
 #[derive(Args)]
 pub(super) struct Bench {
     #[command(flatten)]
     device: DeviceFlag,
-    /// Folder of a scene pack; several follow one another.
-    #[arg(long, value_name = "DIR", requires = "bank")]
-    scenes: Vec<PathBuf>,
-    /// Folder of a bank; several follow one another.
-    #[arg(long, value_name = "DIR", requires = "scenes")]
-    bank: Vec<PathBuf>,
-    /// Draw packs to measure with, in a temporary folder: the default without --scenes and --bank.
-    #[arg(long, conflicts_with_all = ["scenes", "bank"])]
-    synthetic: bool,
-    /// Size of the images; several are measured one after another [default: 640, 1024 and 1536].
-    #[arg(long, value_name = "WxH", value_parser = parse_canvas, num_args = 1..)]
-    canvas: Vec<[u32; 2]>,
-    /// Images of a batch [default: 16 and 64].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096), num_args = 1..)]
-    batch: Vec<u16>,
-    /// Layers of an image [default: 0, 20 and 100].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=10_000), num_args = 1..)]
-    layers: Vec<u16>,
-    /// Fewer and shorter runs over a smaller synthetic set: a look, no figure to quote.
+    /// Shorter measurements over a smaller synthetic set: a look, no figure to quote.
     #[arg(long)]
     quick: bool,
-    /// Time for each measurement, warm-up apart [default: 3, with --quick 0.5].
+    /// Time for each measurement that does not become steady before [default: 4, with --quick 0.5].
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     seconds: Option<Duration>,
     /// Also write everything as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Compare with what --json wrote of the same workload; the exit status is 1 if anything became
+    /// slower beyond the noise on the same machine.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// With --baseline: medians that are no further apart are the same [default: 3].
+    #[arg(long, value_name = "PERCENT", value_parser = parse_tolerance, requires = "baseline")]
+    tolerance: Option<f64>,
     #[command(flatten)]
-    threads: Threads,
+    workload: WorkloadFlags,
+    #[command(flatten)]
+    sources: SourceFlags,
+    #[command(flatten)]
+    sweeps: SweepFlags,
+    #[command(flatten)]
+    prediction: PredictFlags,
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
@@ -62,70 +64,100 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Photographs of the synthetic set: several times what processors' caches hold.
-const SCENES: usize = 256;
-/// The same for a look.
+fn parse_tolerance(text: &str) -> Result<f64, String> {
+    let percent: Option<f64> = text.parse().ok();
+    percent
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| "a number of percent in 0..=100 was expected".to_owned())
+}
+
+/// Photographs of the synthetic set for a look.
 const QUICK_SCENES: usize = 64;
 
 impl Bench {
     pub fn run(self) -> Result<()> {
-        let options = self.options();
+        self.sources.check()?;
+        if let Some(path) = &self.prediction.from {
+            let report = Report::read(path).map_err(explain)?;
+            return self.predict(&report, None);
+        }
+        let is_drawn = self.sources.scenes.is_empty();
+        let axes = self.sweeps.check(is_drawn)?;
+        self.workload.choose_simd()?;
+        // A file that is no report is told before anything is measured.
+        let baseline = self.baseline.as_deref();
+        let baseline = baseline.map(|path| Ok((path, Report::read(path)?)));
+        let baseline = baseline.transpose().map_err(explain)?;
         catch_interrupts()?;
         let on = self.device.on()?;
+        self.workload.check(&on)?;
+        let options = self.options();
         // Removed when the run ends, however it ends.
         let folder = tempfile::tempdir()?;
-        let packs = self.packs(folder.path()).map_err(explain)?;
+        let scenes = match self.quick {
+            true => QUICK_SCENES,
+            false => SyntheticOptions::default().scenes,
+        };
+        let packs = self.sources.packs(folder.path(), scenes).map_err(explain)?;
+        if let Some((path, before)) = &baseline {
+            let now = WorkloadReport::of(&packs, &on, &options);
+            same_workload(path, &before.workload, &now).map_err(explain)?;
+        }
         let report = crate::bench::run(&packs, &on, &options, &goes_on, &mut tell);
         let report = report.map_err(explain)?;
+        let drawn = self.sources.synthetic(scenes);
+        let ground = Ground {
+            packs: &packs,
+            drawn: is_drawn.then_some(&drawn),
+            on: &on,
+            options: &options,
+            folder: folder.path(),
+            goes_on: &goes_on,
+        };
+        let sweep = self.sweeps.measure(&ground, &axes, &report);
+        let sweep = &sweep.map_err(explain)?;
         if let Some(path) = &self.json {
-            write_json(&report, path)?;
+            let report = &report;
+            write_json(&Swept { report, sweep }, path)?;
         }
-        Ok(())
+        if self.prediction.predict {
+            return self.predict(&report, (!is_drawn).then_some(&packs));
+        }
+        match &baseline {
+            Some((path, before)) => self.compare(path, before, &report),
+            None => Ok(()),
+        }
+    }
+
+    fn predict(&self, report: &Report, own: Option<&Packs>) -> Result<()> {
+        let (workload, sources) = (&self.workload, &self.sources);
+        self.prediction.tell(report, own, workload, sources)
     }
 
     fn options(&self) -> BenchOptions {
-        let default = BenchOptions::default();
-        let given = |given: &[u16], default: Vec<usize>| match given.is_empty() {
-            true => default,
-            false => given.iter().map(|&value| value.into()).collect(),
-        };
-        let effort = match self.quick {
+        let effort = match self.quick || self.prediction.predict {
             true => Effort::quick(),
             false => Effort::default(),
         };
         BenchOptions {
-            batches: given(&self.batch, default.batches),
-            layers: given(&self.layers, default.layers),
-            canvases: match self.canvas.is_empty() {
-                true => default.canvases,
-                false => self.canvas.clone(),
-            },
-            threads: self.threads.threads,
             effort: Effort {
                 time: self.seconds.unwrap_or(effort.time),
                 ..effort
             },
+            ..self.workload.options()
         }
     }
 
-    /// The user's packs, or drawn ones.
-    fn packs(&self, folder: &Path) -> Result<Packs, BenchError> {
-        if self.scenes.is_empty() {
-            let images = if self.quick { QUICK_SCENES } else { SCENES };
-            eprintln!("drawing and packing {images} photographs …");
-            let (scenes, bank) = synthetic_packs(folder, images, &goes_on)?;
-            let name = "synthetic, drawn for this run".to_owned();
-            return Ok(Packs { name, scenes, bank });
+    /// Says how both differ; an error if this run is slower.
+    fn compare(&self, path: &Path, before: &Report, now: &Report) -> Result<()> {
+        let comparison = compare(before, now, self.tolerance.unwrap_or(TOLERANCE));
+        // A closed pipe is no reason to call a slow run fast.
+        let _ = say(format_args!("\n{comparison}"));
+        match comparison.is_slower() {
+            true => Err(anyhow!("slower than {} beyond the noise", path.display())),
+            false => Ok(()),
         }
-        let scenes = self.scenes.iter().map(|folder| ScenePack::open(folder));
-        let banks = self.bank.iter().map(|folder| CutoutBank::open(folder));
-        let folders = self.scenes.iter().chain(&self.bank);
-        let folders: Vec<String> = folders.map(|path| path.display().to_string()).collect();
-        Ok(Packs {
-            name: folders.join(", "),
-            scenes: ScenePack::join(scenes.collect::<Result<_, _>>()?)?.into(),
-            bank: CutoutBank::join(banks.collect::<Result<_, _>>()?)?.into(),
-        })
     }
 }
 
@@ -133,23 +165,15 @@ impl Bench {
 /// still be wanted.
 fn tell(told: Told<'_>) {
     let _ = match told {
-        Told::Head(machine, workload) => say(format_args!(
-            "machine   {machine}\nworkload  {}\n\n{TABLE_HEAD}",
-            workload.to_string().replace('\n', "\n          ")
-        )),
-        Told::Ceiling(ceiling) => say(ceiling.row()),
-        Told::Begins(case) => {
-            eprintln!("{case} …");
+        Told::Begins(_) => {
+            eprintln!("{told}");
             Ok(())
         }
-        Told::Measured(report) => report
-            .measurements
-            .iter()
-            .try_for_each(|measurement| say(report.case.row(measurement))),
+        section => say(section),
     };
 }
 
-fn write_json(report: &Report, path: &Path) -> Result<()> {
+fn write_json(report: &Swept<'_>, path: &Path) -> Result<()> {
     let mut json = serde_json::to_vec_pretty(report)?;
     json.push(b'\n');
     Ok(replace_file(path, &json)?)
@@ -158,6 +182,9 @@ fn write_json(report: &Report, path: &Path) -> Result<()> {
 fn explain(error: BenchError) -> anyhow::Error {
     match error {
         BenchError::Stopped => Interrupted("stopped; nothing is left behind".to_owned()).into(),
+        error @ (BenchError::Baseline { .. } | BenchError::OtherWorkload { .. }) => {
+            Usage(error.to_string()).into()
+        }
         error => error.into(),
     }
 }

@@ -4,6 +4,9 @@
 
 mod bank;
 mod bench;
+mod bench_predict;
+mod bench_sweep;
+mod bench_workload;
 #[cfg(feature = "build")]
 mod build;
 mod common;
@@ -43,7 +46,7 @@ enum Command {
     Render(render::Render),
     Compose(compose::Compose),
     View(Box<view::View>),
-    Bench(bench::Bench),
+    Bench(Box<bench::Bench>),
     #[cfg(feature = "build")]
     #[command(subcommand)]
     Build(build::Build),

@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use super::error::ComposeError;
+use super::masks::Masks;
 use super::output::{ElementType, MaskOutput, OutputSpec};
 use super::pixels::{Piece, Pixels};
 use crate::annotations::rle::Rle;
@@ -77,8 +78,8 @@ pub(crate) struct Settled {
 pub(crate) struct SampleSlot {
     pub image: Piece,
     pub image_id: i64,
-    /// The masks of what stays, one after another; what lies behind them is of earlier samples.
-    pub mask_bits: Vec<u32>,
+    /// The masks of what stays; what lies behind them is of earlier samples.
+    pub masks: Masks,
     pub settled: Vec<Settled>,
 }
 
@@ -208,7 +209,7 @@ impl Batch {
         let image_id = *self.image_ids.get(sample)?;
         let range = self.first_instances[sample]..self.first_instances[sample + 1];
         let mask_bits = match self.spec.masks {
-            MaskOutput::Bits => &self.slots[sample].mask_bits[..range.len() * self.mask_words()],
+            MaskOutput::Bits => self.slots[sample].masks.bits(range.len()),
             _ => &[],
         };
         let run_lengths = match self.spec.masks {
@@ -267,11 +268,6 @@ impl Batch {
             &bits[y0 as usize * stride + left as usize..],
         )
         .ok()
-    }
-
-    /// Words of one mask.
-    fn mask_words(&self) -> usize {
-        words_of(self.canvas.width() as usize) * self.canvas.height() as usize
     }
 
     /// Empties the batch and makes a slot, with its piece of the image, for each of `count` samples
@@ -342,22 +338,5 @@ impl Batch {
         self.run_lengths.clear();
         self.first_instances.clear();
         self.first_instances.push(0);
-    }
-}
-
-impl SampleSlot {
-    /// Makes room for the masks of `candidates` instances of `words` words each. What is there is
-    /// kept: a mask's bits are cleared when it is written.
-    pub fn reserve_masks(&mut self, candidates: usize, words: usize) -> Result<(), ComposeError> {
-        let length = candidates.saturating_mul(words);
-        let missing = length.saturating_sub(self.mask_bits.len());
-        self.mask_bits
-            .try_reserve(missing)
-            .map_err(|_| ComposeError::Memory {
-                what: "masks",
-                bytes: length.saturating_mul(size_of::<u32>()),
-            })?;
-        self.mask_bits.resize(self.mask_bits.len() + missing, 0);
-        Ok(())
     }
 }

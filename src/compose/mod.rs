@@ -31,6 +31,7 @@ pub mod cpu;
 pub mod encode;
 mod error;
 pub(crate) mod jpeg;
+pub(crate) mod masks;
 pub mod output;
 pub(crate) mod pixels;
 pub mod rules;

@@ -27,6 +27,8 @@ pub enum Simd {
 
 /// Names an instruction set for all that does not name one itself.
 const VARIABLE: &str = "PASTEBANK_SIMD";
+/// The one that all use that do not name one.
+static DETECTED: OnceLock<Simd> = OnceLock::new();
 
 impl Simd {
     /// All that this machine has, the widest last.
@@ -45,7 +47,6 @@ impl Simd {
     /// The widest that this machine has, or the one that the environment variable `PASTEBANK_SIMD`
     /// names: `baseline`, `sse`, `avx2` or `avx512`. One that cannot be had is warned of, once.
     pub fn detected() -> Simd {
-        static DETECTED: OnceLock<Simd> = OnceLock::new();
         *DETECTED.get_or_init(|| {
             let widest = Simd::available().pop().unwrap_or(Simd::Baseline);
             let Ok(name) = std::env::var(VARIABLE) else {
@@ -56,6 +57,12 @@ impl Simd {
                 widest
             })
         })
+    }
+
+    /// Makes this what [`Simd::detected`] gives from now on. That is settled once in a process: false
+    /// if another one has been in use already.
+    pub fn make_default(self) -> bool {
+        DETECTED.get_or_init(|| self).name() == self.name()
     }
 
     /// Runs `work` compiled for this instruction set. What it calls must be inlined into it, or it
@@ -109,5 +116,22 @@ impl FromStr for Simd {
             let names: Vec<_> = all.iter().map(|simd| simd.name()).collect();
             format!("{name:?}; this machine has {}", names.join(", "))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_found_by_their_names() {
+        let all = Simd::available();
+        assert!(matches!(all[0], Simd::Baseline));
+        for simd in all {
+            let found: Simd = simd.to_string().parse().unwrap();
+            assert_eq!(found.name(), simd.name());
+        }
+        let problem = "avx1024".parse::<Simd>().unwrap_err();
+        assert!(problem.starts_with("\"avx1024\"; this machine has baseline"));
     }
 }

@@ -96,15 +96,16 @@ impl Downloader {
         }
         let words = from.mask_words();
         let canvas = from.canvas();
-        if from.spec().masks == MaskOutput::Bits {
-            slot.reserve_masks(range.len(), words)?;
-        }
         let stride = words_of(canvas.width() as usize);
+        if from.spec().masks == MaskOutput::Bits {
+            slot.masks
+                .reserve(range.len(), stride, canvas.height() as usize)?;
+        }
         for (number, index) in range.enumerate() {
             let address = from.addresses().masks + (index * 4 * words) as u64;
             let bytes = self.fetch(address, 4 * words)?;
             if from.spec().masks == MaskOutput::Bits {
-                let bits = &mut slot.mask_bits[number * words..][..words];
+                let bits = slot.masks.blank(number, canvas.rect());
                 bytemuck::cast_slice_mut(bits).copy_from_slice(bytes);
                 continue;
             }

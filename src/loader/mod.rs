@@ -45,6 +45,8 @@ pub use statistics::{Bottleneck, DeviceFigures, Replaced, StageTimes, Statistics
 pub use steps::Tail;
 use steps::{Cursor, Place, Steps};
 pub use target::Target;
+#[cfg(feature = "cli")]
+pub(crate) use worker::read_ahead;
 use worker::{Done, Failure, Job, Shared};
 
 /// Streams composed batches.

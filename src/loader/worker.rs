@@ -244,7 +244,9 @@ impl<'a, T: Compose> Worker<'a, T> {
         };
         self.stages.check += clock.elapsed();
         let clock = Instant::now();
-        read_ahead(checked, shared, ticket);
+        read_ahead(checked, &shared.scenes, &shared.bank, |cutout, level| {
+            T::reads(&shared.target, ticket, cutout, level)
+        });
         let encoded = self.encoder.encode(checked)?;
         self.stages.gather += clock.elapsed();
         let clock = Instant::now();
@@ -298,12 +300,18 @@ fn twin_failed(refusal: Refusal) -> Refusal {
     }
 }
 
-/// Asks for all pixels that the sample reads at once, so that cold ones come in side by side and
-/// not page by page in the order of the layers.
-fn read_ahead<T: Compose>(checked: &CheckedPlan<'_>, shared: &Shared<T>, ticket: u64) {
+/// Asks for all pixels that the samples read at once, so that cold ones come in side by side and
+/// not page by page in the order of the layers. `reads` says of a cutout and the width and height of
+/// its mip level whether composing will read them.
+pub(crate) fn read_ahead(
+    checked: &CheckedPlan<'_>,
+    scenes: &ScenePack,
+    bank: &CutoutBank,
+    reads: impl Fn(u64, &dyn Fn() -> [u32; 2]) -> bool,
+) {
     for sample in checked.samples() {
         let level = rules::choose_level(sample.scene.size, sample.placement.resized);
-        shared.scenes.read_ahead(sample.scene_index, level);
+        scenes.read_ahead(sample.scene_index, level);
         for layer in &sample.layers {
             let (cutout, size) = (layer.cutout_index, layer.cutout.size);
             let level = rules::choose_level(size, layer.placement.resized);
@@ -311,8 +319,8 @@ fn read_ahead<T: Compose>(checked: &CheckedPlan<'_>, shared: &Shared<T>, ticket:
                 let size = mip::levels(size).nth(level);
                 size.map_or([0; 2], |size| [size.width(), size.height()])
             };
-            if T::reads(&shared.target, ticket, cutout, sides) {
-                shared.bank.read_ahead(cutout as usize, level);
+            if reads(cutout, &sides) {
+                bank.read_ahead(cutout as usize, level);
             }
         }
     }

@@ -3,6 +3,8 @@
 // Several test binaries include this module, and none of them uses all of it.
 #![allow(dead_code, unused_imports)]
 
+#[cfg(feature = "cli")]
+pub mod benchmarks;
 #[cfg(all(feature = "dataset", feature = "pack"))]
 pub mod composed;
 #[cfg(feature = "cuda")]

@@ -7,16 +7,15 @@ use std::path::Path;
 use safetensors::Dtype;
 
 use super::further::FurtherRows;
-use super::{Rows, ShardFile, sides};
+use super::{Rows, ShardFile, Tensor, sides};
 use crate::bank::Cutout;
 use crate::bank::error::BankError;
 use crate::bank::further::FurtherColumn;
 use crate::bank::manifest::ShardEntry;
 
-/// Writes one shard of a bank.
-pub(crate) struct CutoutShardWriter {
-    file: ShardFile,
-    rows: usize,
+/// The specification's columns of a bank's shard, growing row by row.
+#[derive(Default)]
+pub(super) struct CutoutColumns {
     size: Rows,
     offset: Rows,
     category: Rows,
@@ -27,6 +26,44 @@ pub(crate) struct CutoutShardWriter {
     annotation: Rows,
     origin: Rows,
     source_size: Rows,
+}
+
+impl CutoutColumns {
+    /// Appends a row whose mip chain begins at `offset` of the shard's pixels.
+    pub fn push(&mut self, cutout: &Cutout<'_>, offset: u64) {
+        self.size.u16s(&sides(cutout.size));
+        self.offset.u64s(&[offset]);
+        self.category.i64s(&[cutout.category]);
+        self.area.u32s(&[cutout.area]);
+        self.bounding_box.u16s(&cutout.bounding_box);
+        self.score.f32s(&[cutout.score]);
+        self.image.i64s(&[cutout.image]);
+        self.annotation.i64s(&[cutout.annotation]);
+        self.origin.i32s(&cutout.origin);
+        self.source_size.u16s(&cutout.source_size);
+    }
+
+    pub fn tensors(self) -> Vec<Tensor> {
+        vec![
+            self.size.tensor("size", Dtype::U16, 2),
+            self.offset.tensor("offset", Dtype::U64, 1),
+            self.category.tensor("category", Dtype::I64, 1),
+            self.area.tensor("area", Dtype::U32, 1),
+            self.bounding_box.tensor("box", Dtype::U16, 4),
+            self.score.tensor("score", Dtype::F32, 1),
+            self.image.tensor("image", Dtype::I64, 1),
+            self.annotation.tensor("annotation", Dtype::I64, 1),
+            self.origin.tensor("origin", Dtype::I32, 2),
+            self.source_size.tensor("source_size", Dtype::U16, 2),
+        ]
+    }
+}
+
+/// Writes one shard of a bank.
+pub(crate) struct CutoutShardWriter {
+    file: ShardFile,
+    rows: usize,
+    columns: CutoutColumns,
     further: FurtherRows,
 }
 
@@ -44,16 +81,7 @@ impl CutoutShardWriter {
         Ok(CutoutShardWriter {
             file: ShardFile::create(path)?,
             rows: 0,
-            size: Rows::default(),
-            offset: Rows::default(),
-            category: Rows::default(),
-            area: Rows::default(),
-            bounding_box: Rows::default(),
-            score: Rows::default(),
-            image: Rows::default(),
-            annotation: Rows::default(),
-            origin: Rows::default(),
-            source_size: Rows::default(),
+            columns: CutoutColumns::default(),
             further: FurtherRows::new(columns),
         })
     }
@@ -75,16 +103,7 @@ impl CutoutShardWriter {
         checked.map_err(|error| BankError::write(&self.file.path, error))?;
         self.further.push(cells);
         let offset = self.file.append_pixels(cutout.chain)?;
-        self.size.u16s(&sides(cutout.size));
-        self.offset.u64s(&[offset]);
-        self.category.i64s(&[cutout.category]);
-        self.area.u32s(&[cutout.area]);
-        self.bounding_box.u16s(&cutout.bounding_box);
-        self.score.f32s(&[cutout.score]);
-        self.image.i64s(&[cutout.image]);
-        self.annotation.i64s(&[cutout.annotation]);
-        self.origin.i32s(&cutout.origin);
-        self.source_size.u16s(&cutout.source_size);
+        self.columns.push(cutout, offset);
         self.rows += 1;
         Ok(())
     }
@@ -100,18 +119,7 @@ impl CutoutShardWriter {
     }
 
     pub fn finish(self) -> Result<ShardEntry, BankError> {
-        let mut tensors = vec![
-            self.size.tensor("size", Dtype::U16, 2),
-            self.offset.tensor("offset", Dtype::U64, 1),
-            self.category.tensor("category", Dtype::I64, 1),
-            self.area.tensor("area", Dtype::U32, 1),
-            self.bounding_box.tensor("box", Dtype::U16, 4),
-            self.score.tensor("score", Dtype::F32, 1),
-            self.image.tensor("image", Dtype::I64, 1),
-            self.annotation.tensor("annotation", Dtype::I64, 1),
-            self.origin.tensor("origin", Dtype::I32, 2),
-            self.source_size.tensor("source_size", Dtype::U16, 2),
-        ];
+        let mut tensors = self.columns.tensors();
         tensors.extend(self.further.tensors(self.rows));
         self.file.finish(tensors, self.rows)
     }

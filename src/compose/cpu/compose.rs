@@ -1,11 +1,13 @@
 //! The canvas: the scene, then each layer over it (rules 7, 10, 11 and 13).
 
+use super::layer::LayerPixels;
 use super::rows;
-use super::sample::{AcrossRows, RotatedPixel, UprightRows, taps_across};
+use super::sample::Upright;
 use super::weights::{Weights, resize};
 use crate::bank::SCENE_CHANNELS;
-use crate::compose::encode::{EncodedLayer, EncodedSample, LAYER_CHANNELS};
-use crate::compose::rules::{self, IDENTITY_COLOUR, Tap};
+use crate::compose::encode::{EncodedLayer, EncodedSample};
+use crate::compose::rules::IDENTITY_COLOUR;
+use crate::compose::simd::Simd;
 use crate::geometry::{Rect, Size};
 
 /// The top of a pixel that no layer's mask has.
@@ -20,9 +22,8 @@ pub(super) struct Canvas {
     pub planes: [Vec<u8>; 3],
     /// Rule 13's top map, [`NO_LAYER`] for none.
     pub top: Vec<u16>,
-    taps: Vec<Tap>,
-    across: AcrossRows,
-    foreground: [Vec<u8>; 3],
+    pub simd: Simd,
+    upright: Upright,
 }
 
 /// A layer before occlusion: rule 14's full area and box0.
@@ -70,25 +71,22 @@ impl Canvas {
         if inside.is_empty() {
             return;
         }
-        let mut taps = std::mem::take(&mut self.taps);
-        let mut across = std::mem::take(&mut self.across);
-        taps_across(&sample.sampling, inside.x0, inside.x1, &mut taps);
-        across.reset(taps.len() * SCENE_CHANNELS);
-        let mut scene = UprightRows::<SCENE_CHANNELS, 0, 3> {
-            sampling: &sample.sampling,
+        let simd = self.simd;
+        let mut upright = std::mem::take(&mut self.upright);
+        let mut source = upright.columns::<SCENE_CHANNELS>(
+            simd,
+            &sample.sampling,
             texels,
-            taps: &taps,
-            across: &mut across,
-        };
+            (inside.x0, inside.x1),
+        );
         let columns = inside.x0 as usize..inside.x1 as usize;
         for y in inside.y0..inside.y1 {
-            scene.sample(y, 0..taps.len(), self.row_mut(y, columns.clone()));
+            source.sample(y, self.row_mut(y, columns.clone()));
             if sample.color != IDENTITY_COLOUR {
-                rows::apply_colour(&sample.color, self.row_mut(y, columns.clone()));
+                rows::apply_colour(simd, &sample.color, self.row_mut(y, columns.clone()));
             }
         }
-        self.taps = taps;
-        self.across = across;
+        self.upright = upright;
     }
 
     /// Fills everything but `inside` with the pad colour.
@@ -111,56 +109,31 @@ impl Canvas {
         &mut self,
         number: u16,
         layer: &EncodedLayer,
-        texels: &[u8],
+        pixels: &mut LayerPixels,
         weights: &Weights,
     ) -> Full {
-        if !weights.rect.is_empty() {
-            self.blend(layer, texels, weights);
-        }
+        self.blend(layer, pixels, weights);
         self.cover(number, weights)
     }
 
-    fn blend(&mut self, layer: &EncodedLayer, texels: &[u8], weights: &Weights) {
-        let rect = weights.rect;
-        let mut taps = std::mem::take(&mut self.taps);
-        let mut across = std::mem::take(&mut self.across);
-        let mut foreground = std::mem::take(&mut self.foreground);
-        taps_across(&layer.sampling, rect.x0, rect.x1, &mut taps);
-        across.reset(taps.len() * 3);
-        for row in &mut foreground {
-            resize(row, rect.width());
-        }
-        let mut colours = UprightRows::<LAYER_CHANNELS, 0, 3> {
-            sampling: &layer.sampling,
-            texels,
-            taps: &taps,
-            across: &mut across,
-        };
+    fn blend(&mut self, layer: &EncodedLayer, pixels: &mut LayerPixels, weights: &Weights) {
+        let (simd, rect) = (self.simd, weights.rect);
         for y in rect.y0..rect.y1 {
             let weight = weights.weight_row(y);
             // Only where the weight is not 0: elsewhere rule 11 changes nothing.
             let Some((first, end)) = rows::span_of_nonzero(weight) else {
                 continue;
             };
-            let row = foreground.each_mut().map(|row| &mut row[first..end]);
-            if layer.sampling.rotated == 0 {
-                colours.sample(y, first..end, row);
-            } else {
-                sample_rotated(layer, texels, rect.x0 + first as i32, y, row);
-            }
-            let row = foreground.each_mut().map(|row| &mut row[first..end]);
+            let columns = (rect.x0 + first as i32, rect.x0 + end as i32);
             if layer.color != IDENTITY_COLOUR {
-                rows::apply_colour(&layer.color, row);
+                rows::apply_colour(simd, &layer.color, pixels.colours(y, columns));
             }
-            let left = rect.x0 as usize;
-            let background = self.row_mut(y, left + first..left + end);
-            for (foreground, background) in foreground.iter().zip(background) {
-                rows::blend(&foreground[first..end], &weight[first..end], background);
+            let foreground = pixels.colours(y, columns);
+            let background = self.row_mut(y, columns.0 as usize..columns.1 as usize);
+            for (foreground, background) in foreground.into_iter().zip(background) {
+                rows::blend(simd, foreground, &weight[first..end], background);
             }
         }
-        self.taps = taps;
-        self.across = across;
-        self.foreground = foreground;
     }
 
     /// Rule 13: the layer is on top of its mask's pixels.
@@ -182,35 +155,9 @@ impl Canvas {
             let x0 = on_canvas.x0 + first as i32;
             let start = y as usize * self.width + x0 as usize;
             let top = &mut self.top[start..][..end - first];
-            full.area += rows::cover(&mask[first..end], number, top);
+            full.area += rows::cover(self.simd, &mask[first..end], number, top);
             full.rect.include(y, x0, x0 + (end - first) as i32);
         }
         full
     }
-}
-
-fn sample_rotated(layer: &EncodedLayer, texels: &[u8], x0: i32, y: i32, row: [&mut [u8]; 3]) {
-    let [red, green, blue] = row;
-    let pixels = red.iter_mut().zip(green).zip(blue);
-    for (x, ((red, green), blue)) in (x0..).zip(pixels) {
-        let pixel = RotatedPixel::new(&layer.sampling, x, y);
-        [*red, *green, *blue] = pixel.sample::<LAYER_CHANNELS, 0, 3>(&layer.sampling, texels);
-    }
-}
-
-/// Rule 5 for a row or a column of canvas pixels `from..to`.
-pub(super) fn nearest_texels(
-    sample: &EncodedSample,
-    axis: usize,
-    (from, to): (i32, i32),
-    texels: &mut Vec<u32>,
-) {
-    let sampling = &sample.sampling;
-    let flip = axis == 0 && sampling.flip != 0;
-    texels.clear();
-    texels.extend((from..to).map(|position| {
-        let (offset, resized) = (sampling.offset[axis], sampling.resized[axis]);
-        let doubled = rules::doubled_distance(position, offset, resized, flip);
-        rules::nearest(doubled, sample.nearest_step[axis], sample.size[axis])
-    }));
 }

@@ -5,6 +5,7 @@ use half::{bf16, f16};
 use super::compose::Canvas;
 use crate::compose::output::{ElementType, Layout, OutputSpec, round_to_bf16, round_to_f16};
 use crate::compose::pixels::Piece;
+use crate::compose::simd::Simd;
 
 /// Rule 15's look-up tables, one a channel.
 #[derive(Debug)]
@@ -27,11 +28,23 @@ impl Tables {
 }
 
 /// Writes a finished canvas into its place in the batch.
-pub(super) fn convert(canvas: &Canvas, tables: &Tables, layout: Layout, image: &mut Piece) {
+pub(super) fn convert(
+    simd: Simd,
+    canvas: &Canvas,
+    tables: &Tables,
+    layout: Layout,
+    image: &mut Piece,
+) {
     match tables {
         Tables::U8 => copy(canvas, layout, image.values_mut()),
-        Tables::F16(tables) => look_up(canvas, tables, layout, image.values_mut()),
-        Tables::BF16(tables) => look_up(canvas, tables, layout, image.values_mut()),
+        Tables::F16(tables) => {
+            let tables = bytemuck::cast_ref(&**tables);
+            look_up_words(simd, canvas, tables, layout, image.values_mut());
+        }
+        Tables::BF16(tables) => {
+            let tables = bytemuck::cast_ref(&**tables);
+            look_up_words(simd, canvas, tables, layout, image.values_mut());
+        }
         Tables::F32(tables) => look_up(canvas, tables, layout, image.values_mut()),
     }
 }
@@ -50,6 +63,27 @@ fn copy(canvas: &Canvas, layout: Layout, out: &mut [u8]) {
                 *out = [red, green, blue];
             }
         }
+    }
+}
+
+/// [`look_up`] of elements of 16 bits, whatever they mean.
+fn look_up_words(
+    simd: Simd,
+    canvas: &Canvas,
+    tables: &[[u16; 256]; 3],
+    layout: Layout,
+    out: &mut [u16],
+) {
+    match (simd, layout) {
+        #[cfg(target_arch = "x86_64")]
+        (Simd::Avx512(token), Layout::Chw) => {
+            let planes = canvas.planes.iter().zip(tables);
+            let out = out.chunks_exact_mut(canvas.planes[0].len());
+            for (out, (plane, table)) in out.zip(planes) {
+                super::x86::look_up_avx512(token, plane, table, out);
+            }
+        }
+        _ => look_up(canvas, tables, layout, out),
     }
 }
 

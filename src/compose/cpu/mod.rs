@@ -5,14 +5,19 @@
 //! batch (`convert`). Masks are never drawn one by one: a map of the topmost layer per pixel
 //! answers for all of them in one pass.
 
+mod bilinear;
 mod compose;
 mod convert;
 mod costs;
+mod layer;
+mod placed;
 mod rows;
 mod sample;
 mod settle;
 mod visible;
 mod weights;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use std::num::NonZero;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,6 +33,7 @@ use compose::{Canvas, Full};
 use convert::Tables;
 use costs::Stopwatch;
 pub use costs::{StageCost, StageCosts};
+use layer::LayerPixels;
 use visible::Visible;
 use weights::Weights;
 
@@ -41,6 +47,7 @@ pub struct CpuBackend {
 #[derive(Debug, Default)]
 pub(crate) struct SampleComposer {
     canvas: Canvas,
+    layer: LayerPixels,
     weights: Weights,
     visible: Visible,
     full: Vec<Full>,
@@ -177,7 +184,13 @@ impl SampleComposer {
             self.tables = Some((*spec, Tables::new(spec)));
         }
         if let Some((_, tables)) = &self.tables {
-            convert::convert(&self.canvas, tables, spec.layout, &mut slot.image);
+            convert::convert(
+                self.simd,
+                &self.canvas,
+                tables,
+                spec.layout,
+                &mut slot.image,
+            );
         }
         let pixels = encoded.canvas.pixels();
         let moved = pixels * 3 * (1 + spec.element.bytes());
@@ -196,6 +209,7 @@ impl SampleComposer {
             Source::Jpeg { file, .. } => file.len() + texels.len(),
         };
         watch.lap(&mut self.costs.decode, decoded);
+        canvas.simd = self.simd;
         canvas.reset(encoded.canvas);
         canvas.scene(sample, &texels, encoded.pad);
         // Three planes of 8 bits and the top map of 16.
@@ -208,13 +222,20 @@ impl SampleComposer {
                 0 => &[],
                 _ => encoded.filter_of(layer),
             };
-            self.weights.compute(layer, &texels, filter, canvas.rect());
+            let around = self.weights.place(layer, canvas.rect());
+            self.layer.sample(self.simd, layer, &texels, around);
+            watch.lap(
+                &mut self.costs.compose,
+                texels.len() + 4 * around.width() * around.height(),
+            );
+            self.weights.compute(self.simd, layer, &self.layer, filter);
             let (masked, weighted) = (self.weights.mask.len(), self.weights.weight.len());
-            watch.lap(&mut self.costs.weights, texels.len() + masked + weighted);
-            let full = canvas.layer(number as u16, layer, &texels, &self.weights);
+            // Alpha is read, mask and weight written.
+            watch.lap(&mut self.costs.weights, 2 * masked + weighted);
+            let full = canvas.layer(number as u16, layer, &mut self.layer, &self.weights);
             self.full.push(full);
-            // Weights are read, planes read and written, masks read and tops written.
-            let moved = texels.len() + 7 * weighted + 3 * masked;
+            // Weights and colours are read, planes read and written, masks read and tops written.
+            let moved = 10 * weighted + 3 * masked;
             watch.lap(&mut self.costs.compose, moved);
         }
         Ok(())
@@ -238,11 +259,12 @@ impl SampleComposer {
         );
         if spec.masks == MaskOutput::Bits {
             let candidates = (sample.instance_count + sample.layer_count) as usize;
-            slot.reserve_masks(candidates, mask_words)?;
+            let stride = words_of(canvas.width);
+            slot.masks.reserve(candidates, stride, canvas.height)?;
         }
         let results = settle::Results {
             masks: spec.masks,
-            bits: &mut slot.mask_bits,
+            bits: &mut slot.masks,
             scratch: &mut self.mask_bits,
             settled: &mut slot.settled,
         };

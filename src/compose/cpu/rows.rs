@@ -1,163 +1,294 @@
-//! The inner loops: whole rows of one channel at a time, written so that the compiler vectorises
-//! them, compiled once for each instruction set and chosen at run time.
+//! The inner loops that compilers vectorise by themselves: whole rows of one channel at a time,
+//! compiled for each instruction set of [`Simd`] and chosen at run time.
 //!
 //! Every function is the row form of a function in [`rules`], to the bit.
 
-use multiversion::multiversion;
+use crate::compose::rules;
+use crate::compose::simd::Simd;
 
-use crate::compose::rules::{self, Tap};
-
-/// Rule 4 along x: channels `FIRST..FIRST + USED` of one row of interleaved texels into `USED`
-/// planar rows of `taps.len()` values behind one another.
-pub(super) fn blend_across<const CHANNELS: usize, const FIRST: usize, const USED: usize>(
-    texels: &[u8],
-    taps: &[Tap],
-    planar: &mut [u16],
-) {
-    let mut rows = planar.chunks_exact_mut(taps.len());
-    let mut rows: [&mut [u16]; USED] = std::array::from_fn(|_| rows.next().unwrap_or_default());
-    let (texels, _) = texels.as_chunks::<CHANNELS>();
-    for (x, tap) in taps.iter().enumerate() {
-        let first = &texels[tap.first as usize];
-        let second = &texels[tap.second as usize];
-        for (channel, row) in rows.iter_mut().enumerate() {
-            row[x] =
-                rules::blend_across(first[FIRST + channel], second[FIRST + channel], tap.weight);
-        }
-    }
-}
-
-/// Rule 4 along y: two rows of [`blend_across`] into one row of 8 bits.
-#[multiversion(targets = "simd")]
-pub(super) fn blend_down(top: &[u16], bottom: &[u16], weight: u32, out: &mut [u8]) {
-    for ((out, &top), &bottom) in out.iter_mut().zip(top).zip(bottom) {
-        *out = rules::blend_down(top, bottom, weight);
-    }
-}
+/// Values that a filter is summed up for at a time, in registers.
+const CHUNK: usize = 32;
 
 /// Rule 6 in place on three planar rows.
-#[multiversion(targets = "simd")]
-pub(super) fn apply_colour(matrix: &[i32; 12], rows: [&mut [u8]; 3]) {
+pub(super) fn apply_colour(simd: Simd, matrix: &[i32; 12], rows: [&mut [u8]; 3]) {
     let [red, green, blue] = rows;
-    for ((red, green), blue) in red.iter_mut().zip(green).zip(blue) {
-        [*red, *green, *blue] = rules::apply_colour(matrix, [*red, *green, *blue]);
-    }
+    simd.run(
+        #[inline(always)]
+        || {
+            for ((red, green), blue) in red.iter_mut().zip(green).zip(blue) {
+                [*red, *green, *blue] = rules::apply_colour(matrix, [*red, *green, *blue]);
+            }
+        },
+    );
 }
 
 /// Rule 8: coverages to 255 on the mask and 0 off it.
-#[multiversion(targets = "simd")]
-pub(super) fn threshold(coverage: &[u8], mask: &mut [u8]) {
-    for (mask, &coverage) in mask.iter_mut().zip(coverage) {
-        *mask = if rules::in_mask(coverage) { 255 } else { 0 };
-    }
+pub(super) fn threshold(simd: Simd, coverage: &[u8], mask: &mut [u8]) {
+    simd.run(
+        #[inline(always)]
+        || {
+            for (mask, &coverage) in mask.iter_mut().zip(coverage) {
+                *mask = if rules::in_mask(coverage) { 255 } else { 0 };
+            }
+        },
+    );
 }
 
-/// Rule 9 along x: a 0/255 mask row through a filter. `padded` begins `filter.len() / 2` pixels
-/// left of `out`; `sums` is scratch as long as `out`.
-#[multiversion(targets = "simd")]
-pub(super) fn filter_mask_across(padded: &[u8], filter: &[u32], sums: &mut [u32], out: &mut [u8]) {
-    sums.fill(0);
-    for (shifted, &weight) in padded.windows(out.len()).zip(filter) {
-        let weight = 255 * weight;
-        for (sum, &value) in sums.iter_mut().zip(shifted) {
-            // 0 or 255, widened with its sign, is a mask of all bits: cheaper than a product.
-            *sum += i32::from(value as i8) as u32 & weight;
+/// A 0/255 mask row as all-or-nothing words, behind `start` words of nothing and before nothing but
+/// such words.
+pub(super) fn widen_mask(simd: Simd, mask: &[u8], start: usize, words: &mut [u16]) {
+    let (before, rest) = words.split_at_mut(start);
+    let (words, behind) = rest.split_at_mut(mask.len());
+    before.fill(0);
+    behind.fill(0);
+    simd.run(
+        #[inline(always)]
+        || {
+            for (word, &mask) in words.iter_mut().zip(mask) {
+                *word = i16::from(mask as i8) as u16;
+            }
+        },
+    );
+}
+
+/// Words that [`filter_mask_across`] reads for `length` values and a filter of `taps` weights.
+pub(super) fn padded_length(length: usize, taps: usize) -> usize {
+    length.next_multiple_of(CHUNK) + taps - 1
+}
+
+/// Rule 9 along x: an all-or-nothing row through a filter. `padded` begins `filter.len() / 2` pixels
+/// left of `out` and has [`padded_length`] words.
+pub(super) fn filter_mask_across(simd: Simd, padded: &[u16], filter: &[u32], out: &mut [u8]) {
+    let centre = filter.len() / 2;
+    simd.run(
+        #[inline(always)]
+        || {
+            for (chunk, out) in out.chunks_mut(CHUNK).enumerate() {
+                let seen = &padded[chunk * CHUNK..][..CHUNK + filter.len() - 1];
+                let differing = seen.iter().fold(0, |bits, &word| bits | (word ^ seen[0]));
+                if differing == 0 {
+                    out.fill(seen[0] as u8);
+                    continue;
+                }
+                let sums = sum_across(seen, filter);
+                let mut values = [0; CHUNK];
+                let centres = &seen[centre..][..CHUNK];
+                for ((value, &sum), &centre) in values.iter_mut().zip(&sums).zip(centres) {
+                    // All weights together are 2^16, of which 16 bits keep nothing; but then the
+                    // pixel itself is on the mask, and its own weight makes a sum of 0 impossible.
+                    let is_full = sum == 0 && centre != 0;
+                    let sum = if is_full { 1 << 16 } else { u32::from(sum) };
+                    *value = rules::round_filtered(255 * sum);
+                }
+                out.copy_from_slice(&values[..out.len()]);
+            }
+        },
+    );
+}
+
+/// The weights of what is on the mask, modulo 2^16.
+#[inline(always)]
+fn sum_across(seen: &[u16], filter: &[u32]) -> [u16; CHUNK] {
+    let mut sums = [0u16; CHUNK];
+    for (shifted, &weight) in seen.windows(CHUNK).zip(filter) {
+        for (sum, &word) in sums.iter_mut().zip(shifted) {
+            *sum = sum.wrapping_add(word & weight as u16);
         }
     }
-    for (out, &sum) in out.iter_mut().zip(sums.iter()) {
-        *out = rules::round_filtered(sum);
-    }
+    sums
 }
 
-/// Rule 9 along y: one output row from rows `stride` apart in `plane`, as many as `filter` is
-/// long. A filter is symmetric, so rows at equal distance share a product.
-#[multiversion(targets = "simd")]
-pub(super) fn filter_down(rows: &[&[u8]], filter: &[u32], sums: &mut [u32], out: &mut [u8]) {
-    let last = rows.len() - 1;
+/// Rule 9 along y: one output row from as many rows as `filter` is long; all rows have
+/// [`padded_row`] values.
+pub(super) fn filter_down(simd: Simd, rows: &[&[u8]], filter: &[u32], out: &mut [u8]) {
+    simd.run(
+        #[inline(always)]
+        || {
+            for (chunk, out) in out.chunks_mut(CHUNK).enumerate() {
+                let row = |row: usize| -> &[u8; CHUNK] {
+                    let values = rows[row].as_chunks::<CHUNK>().0;
+                    &values[chunk]
+                };
+                let (mut all, mut any) = ([255; CHUNK], [0; CHUNK]);
+                for number in 0..rows.len() {
+                    for ((all, any), &value) in all.iter_mut().zip(&mut any).zip(row(number)) {
+                        *all &= value;
+                        *any |= value;
+                    }
+                }
+                if any == [0; CHUNK] {
+                    out.fill(0);
+                } else if all == [255; CHUNK] {
+                    out.fill(255);
+                } else {
+                    let sums = sum_down(row, filter);
+                    let mut values = [0; CHUNK];
+                    for (value, &sum) in values.iter_mut().zip(&sums) {
+                        *value = rules::round_filtered(sum);
+                    }
+                    out.copy_from_slice(&values[..out.len()]);
+                }
+            }
+        },
+    );
+}
+
+/// The length of rows of `length` values for [`filter_down`].
+pub(super) fn padded_row(length: usize) -> usize {
+    length.next_multiple_of(CHUNK)
+}
+
+/// A filter is symmetric, so rows at equal distance share a product.
+#[inline(always)]
+fn sum_down<'a>(row: impl Fn(usize) -> &'a [u8; CHUNK], filter: &[u32]) -> [u32; CHUNK] {
+    let last = filter.len() - 1;
     let centre = last / 2;
-    for (sum, &value) in sums.iter_mut().zip(rows[centre]) {
+    let mut sums = [0u32; CHUNK];
+    for (sum, &value) in sums.iter_mut().zip(row(centre)) {
         *sum = filter[centre] * u32::from(value);
     }
-    for j in 0..centre {
-        let weight = filter[j];
-        for ((sum, &above), &below) in sums.iter_mut().zip(rows[j]).zip(rows[last - j]) {
-            *sum += weight * (u32::from(above) + u32::from(below));
+    for (number, &weight) in filter[..centre].iter().enumerate() {
+        let (above, below) = (row(number), row(last - number));
+        for ((sum, &above), &below) in sums.iter_mut().zip(above).zip(below) {
+            *sum += weight * u32::from(u16::from(above) + u16::from(below));
         }
     }
-    for (out, &sum) in out.iter_mut().zip(sums.iter()) {
-        *out = rules::round_filtered(sum);
-    }
+    sums
 }
 
 /// Rule 11: `foreground` over `background` with weight `a`.
-#[multiversion(targets = "simd")]
-pub(super) fn blend(foreground: &[u8], a: &[u8], background: &mut [u8]) {
-    for ((background, &foreground), &a) in background.iter_mut().zip(foreground).zip(a) {
-        // The sums of rule 11 stay below 2^16.
-        let a = u16::from(a);
-        let u = u16::from(foreground) * a + u16::from(*background) * (255 - a) + 128;
-        *background = ((u + (u >> 8)) >> 8) as u8;
-    }
+pub(super) fn blend(simd: Simd, foreground: &[u8], a: &[u8], background: &mut [u8]) {
+    simd.run(
+        #[inline(always)]
+        || {
+            for ((background, &foreground), &a) in background.iter_mut().zip(foreground).zip(a) {
+                // The sums of rule 11 stay below 2^16.
+                let a = u16::from(a);
+                let u = u16::from(foreground) * a + u16::from(*background) * (255 - a) + 128;
+                *background = ((u + (u >> 8)) >> 8) as u8;
+            }
+        },
+    );
 }
 
 /// Rule 13: `layer` becomes the top of the mask's pixels; returns how many there are.
-#[multiversion(targets = "simd")]
-pub(super) fn cover(mask: &[u8], layer: u16, top: &mut [u16]) -> u32 {
-    let mut count = 0;
-    for (top, &mask) in top.iter_mut().zip(mask) {
-        let covered = mask != 0;
-        *top = if covered { layer } else { *top };
-        count += u32::from(covered);
-    }
-    count
+pub(super) fn cover(simd: Simd, mask: &[u8], layer: u16, top: &mut [u16]) -> u32 {
+    simd.run(
+        #[inline(always)]
+        || {
+            let mut count = 0;
+            for (top, &mask) in top.iter_mut().zip(mask) {
+                let covered = mask != 0;
+                *top = if covered { layer } else { *top };
+                count += u32::from(covered);
+            }
+            count
+        },
+    )
 }
 
-/// Whether all values are equal to the first.
-#[multiversion(targets = "simd")]
-pub(super) fn is_uniform(top: &[u16; 32]) -> bool {
-    top.iter()
-        .fold(0, |differing, &value| differing | (value ^ top[0]))
-        == 0
+/// Bits of the pixels whose top is another than that of the pixel before them, 32 to a word; the
+/// first bit of each word is 0.
+pub(super) fn changes(simd: Simd, top: &[u16], words: &mut [u32]) {
+    simd.run(
+        #[inline(always)]
+        || {
+            let (whole, rest) = top.as_chunks::<32>();
+            for (word, pixels) in words.iter_mut().zip(whole) {
+                let differing = pixels
+                    .iter()
+                    .fold(0, |bits, &value| bits | (value ^ pixels[0]));
+                *word = if differing == 0 {
+                    0
+                } else {
+                    changes_within(pixels)
+                };
+            }
+            if !rest.is_empty() {
+                words[whole.len()] = changes_within(rest);
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn changes_within(pixels: &[u16]) -> u32 {
+    let mut flags = [0; 32];
+    for ((flag, next), last) in flags[1..].iter_mut().zip(&pixels[1..]).zip(pixels) {
+        *flag = u8::from(next != last);
+    }
+    word_of(&flags)
+}
+
+/// Flags of 0 or 1 as bits.
+#[inline(always)]
+fn word_of(flags: &[u8; 32]) -> u32 {
+    // The product's uppermost byte has each flag at a bit of its own, and nothing is carried to it.
+    let bits =
+        |flags: &[u8; 8]| u64::from_le_bytes(*flags).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    let bytes = flags.as_chunks::<8>().0.iter().zip([0, 8, 16, 24]);
+    bytes.fold(0, |word, (flags, at)| word | (bits(flags) << at) as u32)
 }
 
 /// Rule 13 on mask bits: `out` becomes what of `cover` no layer owns. Returns how many bits are
 /// set in `cover` and in `out`.
-#[multiversion(targets = "simd")]
-pub(super) fn occlude(cover: &[u32], owned: &[u32], out: &mut [u32]) -> [u32; 2] {
-    let mut counts = [0; 2];
-    for ((out, &cover), &owned) in out.iter_mut().zip(cover).zip(owned) {
-        *out = cover & !owned;
-        counts[0] += cover.count_ones();
-        counts[1] += out.count_ones();
-    }
-    counts
+pub(super) fn occlude(simd: Simd, cover: &[u32], owned: &[u32], out: &mut [u32]) -> [u32; 2] {
+    simd.run(
+        #[inline(always)]
+        || {
+            let mut counts = [0; 2];
+            for ((out, &cover), &owned) in out.iter_mut().zip(cover).zip(owned) {
+                *out = cover & !owned;
+                counts[0] += cover.count_ones();
+                counts[1] += out.count_ones();
+            }
+            counts
+        },
+    )
 }
 
 /// Bits of the pixels whose top is `layer`, 32 to a word.
-#[multiversion(targets = "simd")]
-pub(super) fn bits_of(top: &[u16], layer: u16, words: &mut [u32]) {
-    let (whole, rest) = top.as_chunks::<32>();
-    let bits = |pixels: &[u16]| {
-        let bit = |(bit, &top): (usize, &u16)| u32::from(top == layer) << bit;
-        pixels
-            .iter()
-            .enumerate()
-            .map(bit)
-            .fold(0, |word, bit| word | bit)
-    };
-    for (word, pixels) in words.iter_mut().zip(whole) {
-        *word = bits(pixels);
-    }
-    if !rest.is_empty() {
-        words[whole.len()] = bits(rest);
-    }
+pub(super) fn bits_of(simd: Simd, top: &[u16], layer: u16, words: &mut [u32]) {
+    simd.run(
+        #[inline(always)]
+        || {
+            for (word, pixels) in words.iter_mut().zip(top.chunks(32)) {
+                let mut flags = [0; 32];
+                for (flag, &top) in flags.iter_mut().zip(pixels) {
+                    *flag = u8::from(top == layer);
+                }
+                *word = word_of(&flags);
+            }
+        },
+    );
 }
 
 /// The first and the last place where a value is not 0, as a half-open range.
 pub(super) fn span_of_nonzero(row: &[u8]) -> Option<(usize, usize)> {
-    let first = row.iter().position(|&value| value != 0)?;
-    let last = row.iter().rposition(|&value| value != 0)?;
+    let first = first_nonzero(row)?;
+    let (rest, whole) = row.as_rchunks::<8>();
+    let mut end = row.len();
+    for chunk in whole.iter().rev() {
+        let chunk = u64::from_le_bytes(*chunk);
+        if chunk != 0 {
+            return Some((first, end - chunk.leading_zeros() as usize / 8));
+        }
+        end -= 8;
+    }
+    let last = rest.iter().rposition(|&value| value != 0)?;
     Some((first, last + 1))
+}
+
+fn first_nonzero(row: &[u8]) -> Option<usize> {
+    let (whole, rest) = row.as_chunks::<8>();
+    for (number, chunk) in whole.iter().enumerate() {
+        let chunk = u64::from_le_bytes(*chunk);
+        if chunk != 0 {
+            return Some(8 * number + chunk.trailing_zeros() as usize / 8);
+        }
+    }
+    let position = rest.iter().position(|&value| value != 0)?;
+    Some(8 * whole.len() + position)
 }
 
 #[cfg(test)]
@@ -166,7 +297,11 @@ mod tests {
 
     #[test]
     fn the_blend_of_a_row_is_rule_11() {
-        for a in 0..=255u8 {
+        for (simd, a) in Simd::available()
+            .into_iter()
+            .zip(0..)
+            .flat_map(|(simd, _)| (0..=255u8).map(move |a| (simd, a)))
+        {
             let foreground: Vec<u8> = (0..=255).collect();
             let mut background: Vec<u8> = (0..=255).map(|v: u8| v.wrapping_mul(31)).collect();
             let expected: Vec<u8> = foreground
@@ -174,25 +309,100 @@ mod tests {
                 .zip(&background)
                 .map(|(&f, &b)| rules::blend(f, b, a))
                 .collect();
-            blend(&foreground, &[a; 256], &mut background);
-            assert_eq!(background, expected);
+            blend(simd, &foreground, &[a; 256], &mut background);
+            assert_eq!(background, expected, "{simd}");
+        }
+    }
+
+    /// A filter as rule 9 has it: symmetric, 2^16 in all.
+    fn filter(side: &[u32]) -> Vec<u32> {
+        let centre = 65_536 - 2 * side.iter().sum::<u32>();
+        let ends = side.iter().copied();
+        ends.clone().chain([centre]).chain(ends.rev()).collect()
+    }
+
+    #[test]
+    fn filters_are_sums_of_products() {
+        let filters = [filter(&[0]), filter(&[900, 4000, 13_000]), filter(&[1; 30])];
+        for simd in Simd::available() {
+            for filter in &filters {
+                for seed in 0..8usize {
+                    across_and_down(simd, filter, seed);
+                }
+            }
+        }
+    }
+
+    fn across_and_down(simd: Simd, filter: &[u32], seed: usize) {
+        let (length, radius) = (70, filter.len() / 2);
+        let on = |x: usize| seed == 7 || (seed > 0 && (x * x / 3 + seed * x) % (3 + 9 * seed) < 8);
+        let mask: Vec<u8> = (0..length).map(|x| 255 * u8::from(on(x))).collect();
+        let sum = |x: usize, value: &dyn Fn(usize) -> u8| {
+            let taps = filter.iter().enumerate();
+            taps.map(|(tap, weight)| match (x + tap).checked_sub(radius) {
+                Some(at) if at < length => weight * u32::from(value(at)),
+                _ => 0,
+            })
+            .sum()
+        };
+        let expected: Vec<u8> = (0..length)
+            .map(|x| rules::round_filtered(sum(x, &|at| mask[at])))
+            .collect();
+        let mut padded = vec![9; padded_length(length, filter.len())];
+        widen_mask(simd, &mask, radius, &mut padded);
+        let mut across = vec![7; length];
+        filter_mask_across(simd, &padded, filter, &mut across);
+        assert_eq!(across, expected, "{simd}, {filter:?}, {seed}");
+        // The same down columns, each of which has its own values.
+        let width = 45;
+        let value =
+            |x: usize, y: usize| mask[y].wrapping_mul(u8::from(x % 7 > 2)) ^ (x % 5 / 4) as u8;
+        let plane: Vec<Vec<u8>> = (0..length)
+            .map(|y| (0..padded_row(width)).map(|x| value(x, y)).collect())
+            .collect();
+        let nothing = vec![0; padded_row(width)];
+        for y in 0..length {
+            let rows: Vec<&[u8]> = (0..filter.len())
+                .map(|tap| match (y + tap).checked_sub(radius) {
+                    Some(at) if at < length => &plane[at][..],
+                    _ => &nothing[..],
+                })
+                .collect();
+            let mut out = vec![7; width];
+            filter_down(simd, &rows, filter, &mut out);
+            let expected: Vec<u8> = (0..width)
+                .map(|x| rules::round_filtered(sum(y, &|at| value(x, at))))
+                .collect();
+            assert_eq!(out, expected, "{simd}, {filter:?}, {seed}, row {y}");
         }
     }
 
     #[test]
-    fn a_filter_of_one_weight_changes_nothing() {
-        let mask = [0, 255, 255, 0, 255];
-        let mut out = [9; 3];
-        filter_mask_across(&mask, &[0, 65_536, 0], &mut [0; 3], &mut out);
-        assert_eq!(out, [255, 255, 0]);
-        let rows: [&[u8]; 3] = [&[1, 2, 3], &[40, 50, 255], &[7, 8, 9]];
-        filter_down(&rows, &[0, 65_536, 0], &mut [0; 3], &mut out);
-        assert_eq!(out, [40, 50, 255]);
+    fn changes_are_where_neighbours_differ() {
+        for simd in Simd::available() {
+            let mut top = [7; 70];
+            let mut words = [9; 3];
+            changes(simd, &top, &mut words);
+            assert_eq!(words, [0; 3]);
+            top[0] = 8;
+            top[30..33].fill(u16::MAX);
+            top[69] = 0;
+            changes(simd, &top, &mut words);
+            assert_eq!(words, [1 << 1 | 1 << 30, 1 << 1, 1 << 5], "{simd}");
+        }
     }
 
     #[test]
     fn spans_are_half_open() {
         assert_eq!(span_of_nonzero(&[0, 0, 3, 0, 9, 0]), Some((2, 5)));
-        assert_eq!(span_of_nonzero(&[0; 4]), None);
+        assert_eq!(span_of_nonzero(&[0; 40]), None);
+        for first in 0..40 {
+            for last in first..40 {
+                let mut row = [0; 40];
+                row[first] = 1;
+                row[last] = 255;
+                assert_eq!(span_of_nonzero(&row), Some((first, last + 1)));
+            }
+        }
     }
 }

@@ -1,28 +1,38 @@
 //! Rules 4 and 12 over rows: the pixels of a placed source, row by row.
+//!
+//! An upright source is blended along x once a source row, kept as planar rows, and blended along y
+//! once a canvas row: the order that touches least, since an enlarged source shows each of its rows
+//! several times and consecutive canvas rows of a reduced one share some.
 
-use super::rows;
+use super::bilinear::{self, Taps};
+use super::weights::resize;
 use crate::compose::encode::Sampling;
 use crate::compose::rules::{self, Tap};
+use crate::compose::simd::Simd;
 
 /// Two source rows blended along x, kept while consecutive canvas rows need them again.
 #[derive(Debug, Default)]
 pub(super) struct AcrossRows {
-    rows: [Vec<u16>; 2],
+    rows: [Vec<i16>; 2],
     held: [Option<u32>; 2],
+    last_row: Vec<u8>,
 }
 
 impl AcrossRows {
     /// Forgets what is held, and makes room for rows of `values`.
-    pub fn reset(&mut self, values: usize) {
+    fn reset(&mut self, values: usize) {
         self.held = [None; 2];
         for row in &mut self.rows {
-            row.clear();
-            row.resize(values, 0);
+            resize(row, values);
         }
     }
 
     /// The two rows of `tap`; `fill` makes the ones that are not held.
-    pub fn pair(&mut self, tap: Tap, mut fill: impl FnMut(u32, &mut [u16])) -> [&[u16]; 2] {
+    fn pair(
+        &mut self,
+        tap: Tap,
+        mut fill: impl FnMut(u32, &mut [i16], &mut Vec<u8>),
+    ) -> [&[i16]; 2] {
         let first = self.slot(tap.first, Some(tap.second), &mut fill);
         let second = self.slot(tap.second, Some(tap.first), &mut fill);
         [&self.rows[first], &self.rows[second]]
@@ -34,59 +44,88 @@ impl AcrossRows {
         &mut self,
         row: u32,
         other: Option<u32>,
-        fill: &mut impl FnMut(u32, &mut [u16]),
+        fill: &mut impl FnMut(u32, &mut [i16], &mut Vec<u8>),
     ) -> usize {
         if let Some(slot) = self.held.iter().position(|&held| held == Some(row)) {
             return slot;
         }
         let slot = usize::from(self.held[0] == other);
-        fill(row, &mut self.rows[slot]);
+        fill(row, &mut self.rows[slot], &mut self.last_row);
         self.held[slot] = Some(row);
         slot
     }
 }
 
-/// The horizontal taps of canvas pixels x0..x1 of an upright source.
-pub(super) fn taps_across(sampling: &Sampling, x0: i32, x1: i32, taps: &mut Vec<Tap>) {
-    let (offset, resized) = (sampling.offset[0], sampling.resized[0]);
-    taps.clear();
-    taps.extend((x0..x1).map(|x| {
-        let doubled = rules::doubled_distance(x, offset, resized, sampling.flip != 0);
-        rules::tap(doubled, sampling.step[0], resized, sampling.level[0])
-    }));
-}
-
 /// The vertical tap of canvas row `y` of an upright source.
-pub(super) fn tap_down(sampling: &Sampling, y: i32) -> Tap {
+fn tap_down(sampling: &Sampling, y: i32) -> Tap {
     let (offset, resized) = (sampling.offset[1], sampling.resized[1]);
     let doubled = rules::doubled_distance(y, offset, resized, false);
     rules::tap(doubled, sampling.step[1], resized, sampling.level[1])
 }
 
-/// An upright source's samples, row by row: `USED` channels from `FIRST` on, each a planar row.
-pub(super) struct UprightRows<'a, const CHANNELS: usize, const FIRST: usize, const USED: usize> {
-    pub sampling: &'a Sampling,
-    pub texels: &'a [u8],
-    pub taps: &'a [Tap],
-    pub across: &'a mut AcrossRows,
+/// Scratch of an upright source: taps and rows.
+#[derive(Debug, Default)]
+pub(super) struct Upright {
+    taps: Taps,
+    across: AcrossRows,
 }
 
-impl<const CHANNELS: usize, const FIRST: usize, const USED: usize>
-    UprightRows<'_, CHANNELS, FIRST, USED>
-{
-    /// Samples columns `columns` of the taps at canvas row `y`.
-    pub fn sample(&mut self, y: i32, columns: std::ops::Range<usize>, out: [&mut [u8]; USED]) {
+/// An upright source of `CHANNELS` channels that is sampled for some columns of the canvas.
+pub(super) struct UprightRows<'a, const CHANNELS: usize> {
+    simd: Simd,
+    sampling: &'a Sampling,
+    texels: &'a [u8],
+    scratch: &'a mut Upright,
+}
+
+impl Upright {
+    /// Prepares the columns x0..x1 of the canvas.
+    pub fn columns<'a, const CHANNELS: usize>(
+        &'a mut self,
+        simd: Simd,
+        sampling: &'a Sampling,
+        texels: &'a [u8],
+        (x0, x1): (i32, i32),
+    ) -> UprightRows<'a, CHANNELS> {
+        let (offset, resized) = (sampling.offset[0], sampling.resized[0]);
+        let tap = |x| {
+            let doubled = rules::doubled_distance(x, offset, resized, sampling.flip != 0);
+            rules::tap(doubled, sampling.step[0], resized, sampling.level[0])
+        };
+        self.taps.set::<CHANNELS>((x0..x1).map(tap));
+        self.across.reset(CHANNELS * self.taps.padded_length());
+        UprightRows {
+            simd,
+            sampling,
+            texels,
+            scratch: self,
+        }
+    }
+}
+
+impl<const CHANNELS: usize> UprightRows<'_, CHANNELS> {
+    /// Samples canvas row `y` into a planar row for each channel.
+    pub fn sample(&mut self, y: i32, out: [&mut [u8]; CHANNELS]) {
         let tap = tap_down(self.sampling, y);
         let stride = self.sampling.level[0] as usize * CHANNELS;
-        let (texels, taps) = (self.texels, self.taps);
-        let [top, bottom] = self.across.pair(tap, |row, planar| {
-            let texels = &texels[row as usize * stride..][..stride];
-            rows::blend_across::<CHANNELS, FIRST, USED>(texels, taps, planar);
+        let (simd, texels, taps) = (self.simd, self.texels, &self.scratch.taps);
+        let [top, bottom] = self.scratch.across.pair(tap, |row, planar, last_row| {
+            let start = row as usize * stride;
+            let texels = if start + stride < texels.len() {
+                &texels[start..]
+            } else {
+                // Texels are read eight bytes at a time: behind the last row there must be more.
+                last_row.clear();
+                last_row.extend_from_slice(&texels[start..]);
+                last_row.resize(stride + bilinear::READ_BEHIND, 0);
+                last_row
+            };
+            bilinear::blend_across::<CHANNELS>(simd, texels, taps, planar);
         });
+        let length = taps.padded_length();
         for (channel, out) in out.into_iter().enumerate() {
-            let start = channel * taps.len();
-            let range = start + columns.start..start + columns.end;
-            rows::blend_down(&top[range.clone()], &bottom[range], tap.weight, out);
+            let row = channel * length..(channel + 1) * length;
+            bilinear::blend_down(simd, &top[row.clone()], &bottom[row], tap.weight, out);
         }
     }
 }
@@ -123,12 +162,13 @@ impl RotatedPixel {
             && self.down < height << rules::ROTATED_BITS
     }
 
-    /// Bilinear sample of channels `FIRST..FIRST + USED`.
-    pub fn sample<const CHANNELS: usize, const FIRST: usize, const USED: usize>(
+    /// Bilinear sample of all channels.
+    #[inline(always)]
+    pub fn sample<const CHANNELS: usize>(
         &self,
         sampling: &Sampling,
         texels: &[u8],
-    ) -> [u8; USED] {
+    ) -> [u8; CHANNELS] {
         let [level_width, level_height] = sampling.level;
         let [resized_width, resized_height] = sampling.resized;
         let across = rules::rotated_tap(self.across, sampling.step[0], resized_width, level_width);
@@ -137,12 +177,12 @@ impl RotatedPixel {
         let row = |y: u32| &texels[y as usize * level_width as usize..][..level_width as usize];
         let (top, bottom) = (row(down.first), row(down.second));
         let (first, second) = (across.first as usize, across.second as usize);
+        let corners = [top[first], top[second], bottom[first], bottom[second]];
         std::array::from_fn(|channel| {
-            let channel = FIRST + channel;
-            let blend = |row: &[[u8; CHANNELS]]| {
-                rules::blend_across(row[first][channel], row[second][channel], across.weight)
-            };
-            rules::blend_down(blend(top), blend(bottom), down.weight)
+            let [a, b, c, d] = corners.map(|texel| texel[channel]);
+            let top = rules::blend_across(a, b, across.weight);
+            let bottom = rules::blend_across(c, d, across.weight);
+            rules::blend_down(top, bottom, down.weight)
         })
     }
 }

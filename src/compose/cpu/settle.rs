@@ -6,6 +6,7 @@ use crate::annotations::rle::Rle;
 use crate::compose::batch::{InstanceSource, Settled, words_of};
 use crate::compose::encode::{Encoded, EncodedSample};
 use crate::compose::error::ComposeError;
+use crate::compose::masks::Masks;
 use crate::compose::output::MaskOutput;
 use crate::geometry::Rect;
 use crate::plan::Keep;
@@ -39,24 +40,20 @@ fn largest_shift(before: Rect, after: Rect) -> u32 {
 struct MaskWriter<'a> {
     output: MaskOutput,
     canvas: &'a Canvas,
-    /// Words of one mask in `bits`.
-    mask_words: usize,
-    bits: &'a mut [u32],
+    bits: &'a mut Masks,
     scratch: &'a mut Vec<u32>,
 }
 
 impl MaskWriter<'_> {
-    /// A cleared slot that holds `rect` for the instance that would be number `index` of those
+    /// A blank slot that holds `rect` for the instance that would be number `index` of those
     /// that stay. One that does not stay leaves its slot to the next.
     fn slot(&mut self, index: usize, rect: Rect) -> Slot<'_> {
         if self.output == MaskOutput::Bits {
-            let bits = &mut self.bits[index * self.mask_words..][..self.mask_words];
-            bits.fill(0);
             return Slot {
                 x0: 0,
                 y0: 0,
                 stride: words_of(self.canvas.width),
-                bits,
+                bits: self.bits.blank(index, rect),
             };
         }
         let x0 = rect.x0 & !31;
@@ -93,7 +90,7 @@ impl MaskWriter<'_> {
 /// Where one sample's results go.
 pub(super) struct Results<'a> {
     pub masks: MaskOutput,
-    pub bits: &'a mut [u32],
+    pub bits: &'a mut Masks,
     pub scratch: &'a mut Vec<u32>,
     pub settled: &'a mut Vec<Settled>,
 }
@@ -113,7 +110,6 @@ pub(super) fn settle(
     let mut writer = MaskWriter {
         output: results.masks,
         canvas,
-        mask_words: words_of(canvas.width) * canvas.height,
         bits: results.bits,
         scratch: results.scratch,
     };
@@ -151,13 +147,13 @@ fn settle_instances(
 ) -> Result<(), ComposeError> {
     visible.place_scene(sample);
     for (instance, mask) in encoded.instances_of(sample) {
-        let rect = visible.instance_rect(sample, instance);
+        let rect = visible.instance_rect(instance);
         if rect.is_empty() {
             continue;
         }
-        let width = writer.canvas.width;
+        let (simd, width) = (writer.canvas.simd, writer.canvas.width);
         let mut slot = writer.slot(settled.len(), rect);
-        let (full, seen) = visible.instance(sample, (instance, mask), rect, width, &mut slot);
+        let (full, seen) = visible.instance(simd, (instance, mask), rect, width, &mut slot);
         if !stays(encoded.keep, full, seen) {
             continue;
         }

@@ -3,10 +3,12 @@
 //! One pass over the top map serves all layers and leaves, as bits, where any layer is on top;
 //! scene instances are held against those bits, 32 pixels at a time.
 
-use super::compose::{Canvas, Full, NO_LAYER, nearest_texels};
+use super::compose::{Canvas, Full};
+use super::placed::{PlacedScene, run_of_bits};
 use super::rows;
 use crate::compose::batch::words_of;
 use crate::compose::encode::{EncodedInstance, EncodedSample};
+use crate::compose::simd::Simd;
 use crate::geometry::Rect;
 
 /// Area and tight box of what is visible.
@@ -28,8 +30,9 @@ pub(super) struct Visible {
     pub layers: Vec<Seen>,
     /// A bit for each canvas pixel with a layer on top, rows of [`words_of`] the width.
     owned: Vec<u32>,
-    columns: Vec<u32>,
-    rows: Vec<u32>,
+    /// A bit for each pixel of a row whose top is another than its left neighbour's.
+    changes: Vec<u32>,
+    scene: PlacedScene,
     cover: Vec<u32>,
 }
 
@@ -71,48 +74,32 @@ impl Visible {
         for y in touched.y0..touched.y1 {
             let top = &canvas.top[y as usize * canvas.width..][..canvas.width];
             let owned = &mut self.owned[y as usize * words..][..words];
-            for (word, owned) in owned.iter_mut().enumerate().take(end).skip(first) {
-                *owned = count_word(&mut self.layers, top, word, y);
+            let top = &top[32 * first..canvas.width.min(32 * end)];
+            self.changes.resize(end - first, 0);
+            rows::changes(canvas.simd, top, &mut self.changes);
+            let words = owned[first..end].iter_mut().zip(&self.changes);
+            for ((number, pixels), (owned, &changes)) in top.chunks(32).enumerate().zip(words) {
+                let x = 32 * (first + number) as i32;
+                *owned = count_word(&mut self.layers, pixels, changes, (x, y));
             }
         }
     }
 
     /// Rule 5 for all columns and rows of the scene on the canvas.
     pub fn place_scene(&mut self, sample: &EncodedSample) {
-        let inside = sample.inside;
-        if inside.is_empty() {
-            self.columns.clear();
-            self.rows.clear();
-            return;
-        }
-        nearest_texels(sample, 0, (inside.x0, inside.x1), &mut self.columns);
-        nearest_texels(sample, 1, (inside.y0, inside.y1), &mut self.rows);
+        self.scene.place(sample);
     }
 
     /// The canvas pixels that can show the instance: those whose nearest texel lies in its box.
-    pub fn instance_rect(&self, sample: &EncodedSample, instance: &EncodedInstance) -> Rect {
-        let [x, y, width, height] = instance.bounding_box;
-        // Nearest texels rise or fall along an axis, so those in the box lie side by side.
-        let range = |texels: &[u32], start: u32, length: u32| {
-            let within = |texel: &u32| *texel >= start && *texel - start < length;
-            let first = texels.iter().position(within)?;
-            let last = texels.iter().rposition(within)?;
-            Some((first as i32, last as i32 + 1))
-        };
-        let found = range(&self.columns, x, width).zip(range(&self.rows, y, height));
-        found.map_or(Rect::default(), |((x0, x1), (y0, y1))| Rect {
-            x0: sample.inside.x0 + x0,
-            y0: sample.inside.y0 + y0,
-            x1: sample.inside.x0 + x1,
-            y1: sample.inside.y0 + y1,
-        })
+    pub fn instance_rect(&self, instance: &EncodedInstance) -> Rect {
+        self.scene.rect_of(instance.bounding_box)
     }
 
     /// Rules 7 and 13 for one instance: writes its visible bits within `rect`, which comes from
     /// [`Visible::instance_rect`], and returns what it covers before and after occlusion.
     pub fn instance(
         &mut self,
-        sample: &EncodedSample,
+        simd: Simd,
         (instance, mask): (&EncodedInstance, &[u8]),
         rect: Rect,
         canvas_width: usize,
@@ -129,44 +116,24 @@ impl Visible {
         self.cover.resize(end - first, 0);
         let mut covered_row = None;
         for y in rect.y0..rect.y1 {
-            let texel_row = self.rows[(y - sample.inside.y0) as usize];
+            let texel_row = self.scene.texel_row(y);
             // An enlarged scene shows each of its rows several times.
             if covered_row != Some(texel_row) {
-                let left = (rect.x0 - sample.inside.x0) as usize;
-                let columns = &self.columns[left..][..rect.width()];
-                let start = rect.x0 as usize - 32 * first;
-                cover_row(instance, mask, texel_row, columns, start, &mut self.cover);
+                self.cover.fill(0);
+                let origin = 32 * first as i32;
+                self.scene
+                    .cover_row(instance, mask, texel_row, origin, &mut self.cover);
                 covered_row = Some(texel_row);
             }
             let owned = &self.owned[y as usize * words + first..y as usize * words + end];
             let out = slot.words(y, first, end - first);
-            let [covered, visible] = rows::occlude(&self.cover, owned, out);
+            let [covered, visible] = rows::occlude(simd, &self.cover, owned, out);
             full.area += covered;
             seen.area += visible;
             include_bits(&mut full.rect, y, first, &self.cover);
             include_bits(&mut seen.rect, y, first, out);
         }
         (full, seen)
-    }
-}
-
-/// The bits of one mask row under the given nearest columns, the first at bit `start` of `words`.
-fn cover_row(
-    instance: &EncodedInstance,
-    mask: &[u8],
-    texel_row: u32,
-    columns: &[u32],
-    start: usize,
-    words: &mut [u32],
-) {
-    let [x, y, width, _] = instance.bounding_box;
-    // The first bit of this row of the box; bits are counted from the mask's first byte.
-    let row_start = (texel_row - y) as usize * width as usize;
-    words.fill(0);
-    for (position, &column) in (start..).zip(columns) {
-        let bit = row_start + (column - x) as usize;
-        let set = u32::from(mask[bit / 8] >> (bit % 8) & 1);
-        words[position / 32] |= set << (position % 32);
     }
 }
 
@@ -182,31 +149,22 @@ fn include_bits(rect: &mut Rect, y: i32, first_word: usize, words: &[u32]) {
     rect.include(y, x0, x1);
 }
 
-/// Counts the tops of 32 pixels and returns as bits which have a layer.
-fn count_word(layers: &mut [Seen], top: &[u16], word: usize, y: i32) -> u32 {
-    let x = 32 * word;
-    let pixels = &top[x..top.len().min(x + 32)];
-    if let Ok(pixels) = <&[u16; 32]>::try_from(pixels)
-        && rows::is_uniform(pixels)
-    {
-        return match layers.get_mut(pixels[0] as usize) {
-            Some(seen) => {
-                seen.area += 32;
-                seen.rect.include(y, x as i32, x as i32 + 32);
-                u32::MAX
-            }
-            None => 0,
-        };
-    }
+/// Counts the tops of up to 32 pixels from canvas position `x`, `y` on, run by run, and returns as
+/// bits which have a layer. `changes` says where runs begin.
+fn count_word(layers: &mut [Seen], top: &[u16], changes: u32, (x, y): (i32, i32)) -> u32 {
     let mut owned = 0;
-    for (bit, &layer) in pixels.iter().enumerate() {
-        if layer != NO_LAYER {
-            let seen = &mut layers[layer as usize];
-            let column = (x + bit) as i32;
-            seen.area += 1;
-            seen.rect.include(y, column, column + 1);
-            owned |= 1 << bit;
+    let mut rest = changes;
+    let mut start = 0;
+    while let Some(&layer) = top.get(start) {
+        let end = top.len().min(rest.trailing_zeros() as usize);
+        // The numbers of layers end before NO_LAYER.
+        if let Some(seen) = layers.get_mut(usize::from(layer)) {
+            seen.area += (end - start) as u32;
+            seen.rect.include(y, x + start as i32, x + end as i32);
+            owned |= run_of_bits(start as u32, end as u32);
         }
+        rest &= rest.wrapping_sub(1);
+        start = end;
     }
     owned
 }
@@ -217,6 +175,6 @@ pub(super) fn write_layer(canvas: &Canvas, number: u16, rect: Rect, slot: &mut S
     for y in rect.y0..rect.y1 {
         let top = &canvas.top[y as usize * canvas.width..][..canvas.width];
         let top = &top[32 * first..canvas.width.min(32 * end)];
-        rows::bits_of(top, number, slot.words(y, first, end - first));
+        rows::bits_of(canvas.simd, top, number, slot.words(y, first, end - first));
     }
 }

@@ -1,19 +1,13 @@
-//! Coverage, mask and blend weight of one layer (rules 8 and 9), over the part of the canvas that
-//! it touches.
+//! Mask and blend weight of one layer (rules 8 and 9), over the part of the canvas that it touches.
 
+use super::layer::LayerPixels;
 use super::rows;
-use super::sample::{AcrossRows, RotatedPixel, UprightRows, taps_across};
-use crate::compose::encode::{
-    EncodedLayer, LAYER_CHANNELS, WEIGHT_FILTERED, WEIGHT_HARD, WEIGHT_SOFT,
-};
-use crate::compose::rules::Tap;
+use crate::compose::encode::{EncodedLayer, WEIGHT_FILTERED, WEIGHT_HARD, WEIGHT_SOFT};
+use crate::compose::simd::Simd;
 use crate::geometry::Rect;
 
 /// Weights of the widest filter: rule 9 allows a radius of 30.
 const MOST_WEIGHTS: usize = 2 * 30 + 1;
-
-/// The channel that holds alpha.
-const ALPHA: usize = 3;
 
 /// Planes of one layer, reused from layer to layer.
 #[derive(Debug, Default)]
@@ -27,96 +21,103 @@ pub(super) struct Weights {
     pub rect: Rect,
     /// Blend weight in 255ths, row after row of `rect`.
     pub weight: Vec<u8>,
-    coverage: Vec<u8>,
+    /// The mask filtered along x, rows of `stride`.
     filtered_across: Vec<u8>,
-    padded: Vec<u8>,
-    sums: Vec<u32>,
-    zeros: Vec<u8>,
-    taps: Vec<Tap>,
-    across: AcrossRows,
+    stride: usize,
+    padded: Vec<u16>,
+    nothing: Vec<u8>,
 }
 
 impl Weights {
-    /// Computes mask and weight of `layer`, whose chosen mip level is `texels`.
-    pub fn compute(&mut self, layer: &EncodedLayer, texels: &[u8], filter: &[u32], canvas: Rect) {
+    /// Finds where mask and weight of `layer` are; returns a rectangle around both.
+    pub fn place(&mut self, layer: &EncodedLayer, canvas: Rect) -> Rect {
         let radius = layer.radius as i32;
         self.mask_rect = layer.extent.intersect(canvas.grown(radius));
         self.rect = layer.extent.grown(radius).intersect(canvas);
         if self.mask_rect.is_empty() || self.rect.is_empty() {
             self.rect = Rect::default();
             self.mask_rect = Rect::default();
+        }
+        Rect {
+            x0: self.rect.x0.min(self.mask_rect.x0),
+            y0: self.rect.y0.min(self.mask_rect.y0),
+            x1: self.rect.x1.max(self.mask_rect.x1),
+            y1: self.rect.y1.max(self.mask_rect.y1),
+        }
+    }
+
+    /// Computes mask and weight of the layer that was placed last, from its `pixels` there.
+    pub fn compute(
+        &mut self,
+        simd: Simd,
+        layer: &EncodedLayer,
+        pixels: &LayerPixels,
+        filter: &[u32],
+    ) {
+        resize(
+            &mut self.mask,
+            self.mask_rect.width() * self.mask_rect.height(),
+        );
+        resize(&mut self.weight, self.rect.width() * self.rect.height());
+        if self.rect.is_empty() {
             return;
         }
-        self.cover(layer, texels);
-        resize(&mut self.mask, self.coverage.len());
-        rows::threshold(&self.coverage, &mut self.mask);
-        resize(&mut self.weight, self.rect.width() * self.rect.height());
+        self.threshold(simd, pixels);
         // Without a filter both rectangles are the extent on the canvas.
         match layer.weight {
             WEIGHT_HARD => self.weight.copy_from_slice(&self.mask),
-            WEIGHT_SOFT => self.weight.copy_from_slice(&self.coverage),
+            WEIGHT_SOFT => self.copy_coverage(pixels),
             WEIGHT_FILTERED => {
-                self.filter_across(radius, filter);
-                self.filter_down(radius, filter);
+                self.filter_across(simd, filter);
+                self.filter_down(simd, filter);
             }
             other => unreachable!("weight kind {other} is not one that encode makes"),
         }
     }
 
-    /// Rule 8 over `mask_rect`.
-    fn cover(&mut self, layer: &EncodedLayer, texels: &[u8]) {
-        let (rect, sampling) = (self.mask_rect, &layer.sampling);
-        let width = rect.width();
-        resize(&mut self.coverage, width * rect.height());
-        let coverage = (rect.y0..).zip(self.coverage.chunks_exact_mut(width));
-        if sampling.rotated != 0 {
-            for (y, row) in coverage {
-                for (x, coverage) in (rect.x0..).zip(row) {
-                    let pixel = RotatedPixel::new(sampling, x, y);
-                    *coverage = if pixel.is_inside(sampling) {
-                        pixel.sample::<LAYER_CHANNELS, ALPHA, 1>(sampling, texels)[0]
-                    } else {
-                        0
-                    };
-                }
-            }
-            return;
+    /// Rule 8.
+    fn threshold(&mut self, simd: Simd, pixels: &LayerPixels) {
+        let rect = self.mask_rect;
+        let rows = self.mask.chunks_exact_mut(rect.width());
+        for (y, mask) in (rect.y0..).zip(rows) {
+            rows::threshold(simd, pixels.alpha(y, (rect.x0, rect.x1)), mask);
         }
-        taps_across(sampling, rect.x0, rect.x1, &mut self.taps);
-        self.across.reset(width);
-        let mut alpha = UprightRows::<LAYER_CHANNELS, ALPHA, 1> {
-            sampling,
-            texels,
-            taps: &self.taps,
-            across: &mut self.across,
-        };
-        for (y, row) in coverage {
-            alpha.sample(y, 0..width, [row]);
+    }
+
+    fn copy_coverage(&mut self, pixels: &LayerPixels) {
+        let rect = self.rect;
+        let rows = self.weight.chunks_exact_mut(rect.width());
+        for (y, weight) in (rect.y0..).zip(rows) {
+            weight.copy_from_slice(pixels.alpha(y, (rect.x0, rect.x1)));
         }
     }
 
     /// Rule 9's first pass: each row of the mask, for the columns of `rect`.
-    fn filter_across(&mut self, radius: i32, filter: &[u32]) {
+    fn filter_across(&mut self, simd: Simd, filter: &[u32]) {
         let width = self.rect.width();
-        resize(&mut self.filtered_across, width * self.mask_rect.height());
-        self.padded.clear();
-        self.padded.resize(width + 2 * radius as usize, 0);
-        resize(&mut self.sums, width);
-        // The padded row begins `radius` pixels left of `rect`; the mask lies somewhere in it.
+        self.stride = rows::padded_row(width);
+        resize(
+            &mut self.filtered_across,
+            self.stride * self.mask_rect.height(),
+        );
+        resize(&mut self.padded, rows::padded_length(width, filter.len()));
+        // The padded row begins a radius left of `rect`; the mask lies somewhere in it.
+        let radius = (filter.len() / 2) as i32;
         let start = (self.mask_rect.x0 - (self.rect.x0 - radius)) as usize;
         let mask_rows = self.mask.chunks_exact(self.mask_rect.width());
-        let out_rows = self.filtered_across.chunks_exact_mut(width);
+        let out_rows = self.filtered_across.chunks_exact_mut(self.stride);
         for (mask, out) in mask_rows.zip(out_rows) {
-            self.padded[start..start + mask.len()].copy_from_slice(mask);
-            rows::filter_mask_across(&self.padded, filter, &mut self.sums, out);
+            rows::widen_mask(simd, mask, start, &mut self.padded);
+            rows::filter_mask_across(simd, &self.padded, filter, &mut out[..width]);
         }
     }
 
     /// Rule 9's second pass: down the columns, rows outside `mask_rect` being 0.
-    fn filter_down(&mut self, radius: i32, filter: &[u32]) {
+    fn filter_down(&mut self, simd: Simd, filter: &[u32]) {
         let width = self.rect.width();
-        self.zeros.clear();
-        self.zeros.resize(width, 0);
+        let radius = (filter.len() / 2) as i32;
+        self.nothing.clear();
+        self.nothing.resize(self.stride, 0);
         let mask_height = self.mask_rect.height() as i32;
         let mut window: [&[u8]; MOST_WEIGHTS] = [&[]; MOST_WEIGHTS];
         let window = &mut window[..filter.len()];
@@ -124,12 +125,12 @@ impl Weights {
             let centre = y - self.mask_rect.y0;
             for (row, slot) in (centre - radius..=centre + radius).zip(&mut *window) {
                 *slot = if (0..mask_height).contains(&row) {
-                    &self.filtered_across[row as usize * width..][..width]
+                    &self.filtered_across[row as usize * self.stride..][..self.stride]
                 } else {
-                    &self.zeros[..]
+                    &self.nothing
                 };
             }
-            rows::filter_down(window, filter, &mut self.sums, out);
+            rows::filter_down(simd, window, filter, out);
         }
     }
 

@@ -1,0 +1,269 @@
+//! Rule 4's blends and rule 15's look-up in the words of AVX2 and AVX-512.
+//!
+//! The tokens of [`pulp`] prove that the machine has the instructions, so nothing here is unsafe.
+
+use std::arch::x86_64::{__m256i, __m512i};
+
+use bytemuck::cast;
+use pulp::x86::{V3, V4};
+
+use super::bilinear::{BIAS, PIXELS, SUM_BIAS, Taps, blend_down_plainly, eight, weight_pair};
+
+/// Texels lie below zero by this, so that they are the signed side of a product.
+const SIGN: u8 = 0x80;
+/// What the products of biased texels lack of the values that are asked for: they are lower by
+/// 255·128, and the values by [`BIAS`].
+const LACKING: i16 = (255 * 128 - BIAS) as i16;
+/// A byte that a shuffle makes 0.
+const NOTHING: u8 = 0x80;
+
+/// For each of two pixels of eight bytes: the texels' channels side by side, or the first texel's
+/// channels as words. Bytes behind the second texel do not matter.
+const fn texel_pairs(channels: usize, is_first_alone: bool) -> [u8; 16] {
+    let mut order = [0; 16];
+    let mut byte = 0;
+    while byte < 16 {
+        let (pixel, channel, second) = (byte / 8, byte % 8 / 2, byte % 2);
+        let from = (8 * pixel + channel + second * channels) % 16;
+        order[byte] = match is_first_alone && second == 1 {
+            true => NOTHING,
+            false => from as u8,
+        };
+        byte += 1;
+    }
+    order
+}
+
+const fn repeat<const N: usize, const M: usize>(piece: [u8; N]) -> [u8; M] {
+    let mut all = [0; M];
+    let mut at = 0;
+    while at < M {
+        all[at] = piece[at % N];
+        at += 1;
+    }
+    all
+}
+
+/// From eight pixels of four channels to four channels of eight pixels.
+const PLANAR_8: [u16; 32] = {
+    let mut order = [0; 32];
+    let mut to = 0;
+    while to < 32 {
+        order[to] = (4 * (to % 8) + to / 8) as u16;
+        to += 1;
+    }
+    order
+};
+
+/// The eight bytes that begin with a pixel's first texel.
+#[inline(always)]
+fn pair(texels: &[u8], offset: u32) -> i64 {
+    i64::from_le_bytes(eight(texels, offset))
+}
+
+/// Arrays' `map` is not used in these loops: it is no part of the function that has the instructions.
+pub(super) fn blend_across_avx512<const CHANNELS: usize>(
+    simd: V4,
+    texels: &[u8],
+    taps: &Taps,
+    planar: &mut [i16],
+) {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let bw = simd.avx512bw;
+            let pairs: __m512i = cast(repeat::<16, 64>(const { texel_pairs(CHANNELS, false) }));
+            let firsts: __m512i = cast(repeat::<16, 64>(const { texel_pairs(CHANNELS, true) }));
+            let (sign, lacking): (__m512i, __m512i) = (cast([SIGN; 64]), cast([LACKING; 32]));
+            let order: __m512i = cast(PLANAR_8);
+            let mut rows = planar.chunks_exact_mut(taps.padded_length());
+            let mut rows: [&mut [[i16; PIXELS]]; CHANNELS] =
+                std::array::from_fn(|_| rows.next().unwrap_or_default().as_chunks_mut().0);
+            let offsets = taps.offsets.as_chunks::<PIXELS>().0;
+            let weights = taps.weights.as_chunks::<PIXELS>().0;
+            for (x, (offsets, weights)) in offsets.iter().zip(weights).enumerate() {
+                let both = simd.avx512f._mm512_set_epi64(
+                    pair(texels, offsets[7]),
+                    pair(texels, offsets[6]),
+                    pair(texels, offsets[5]),
+                    pair(texels, offsets[4]),
+                    pair(texels, offsets[3]),
+                    pair(texels, offsets[2]),
+                    pair(texels, offsets[1]),
+                    pair(texels, offsets[0]),
+                );
+                let first = bw._mm512_shuffle_epi8(both, firsts);
+                let both = bw._mm512_shuffle_epi8(both, pairs);
+                let both = simd.avx512f._mm512_xor_si512(both, sign);
+                let products = bw._mm512_maddubs_epi16(cast(*weights), both);
+                let sum = bw._mm512_add_epi16(products, first);
+                let sum = bw._mm512_add_epi16(sum, lacking);
+                let sum: [[i16; PIXELS]; 4] = cast(bw._mm512_permutexvar_epi16(order, sum));
+                for (row, sum) in rows.iter_mut().zip(sum) {
+                    row[x] = sum;
+                }
+            }
+        },
+    );
+}
+
+/// From two pixels of four channels in each half to dwords of two pixels of a channel.
+const PLANAR_2: [u8; 16] = [0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15];
+/// From halves of such dwords to four pixels of a channel side by side.
+const PLANAR_4: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
+
+pub(super) fn blend_across_avx2<const CHANNELS: usize>(
+    simd: V3,
+    texels: &[u8],
+    taps: &Taps,
+    planar: &mut [i16],
+) {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let (avx, avx2) = (simd.avx, simd.avx2);
+            let pairs: __m256i = cast(repeat::<16, 32>(const { texel_pairs(CHANNELS, false) }));
+            let firsts: __m256i = cast(repeat::<16, 32>(const { texel_pairs(CHANNELS, true) }));
+            let (sign, lacking): (__m256i, __m256i) = (cast([SIGN; 32]), cast([LACKING; 16]));
+            let words: __m256i = cast(repeat::<16, 32>(PLANAR_2));
+            let mut rows = planar.chunks_exact_mut(taps.padded_length());
+            let mut rows: [&mut [[i16; 4]]; CHANNELS] =
+                std::array::from_fn(|_| rows.next().unwrap_or_default().as_chunks_mut().0);
+            let offsets = taps.offsets.as_chunks::<4>().0;
+            let weights = taps.weights.as_chunks::<4>().0;
+            for (x, (offsets, weights)) in offsets.iter().zip(weights).enumerate() {
+                let both = avx._mm256_set_epi64x(
+                    pair(texels, offsets[3]),
+                    pair(texels, offsets[2]),
+                    pair(texels, offsets[1]),
+                    pair(texels, offsets[0]),
+                );
+                let first = avx2._mm256_shuffle_epi8(both, firsts);
+                let both = avx2._mm256_shuffle_epi8(both, pairs);
+                let both = avx2._mm256_xor_si256(both, sign);
+                let products = avx2._mm256_maddubs_epi16(cast(*weights), both);
+                let sum = avx2._mm256_add_epi16(products, first);
+                let sum = avx2._mm256_add_epi16(sum, lacking);
+                let sum = avx2._mm256_shuffle_epi8(sum, words);
+                let sum: [[i16; 4]; 4] =
+                    cast(avx2._mm256_permutevar8x32_epi32(sum, cast(PLANAR_4)));
+                for (row, sum) in rows.iter_mut().zip(sum) {
+                    row[x] = sum;
+                }
+            }
+        },
+    );
+}
+
+/// Two rows of 32 values to one row of as many words.
+#[inline(always)]
+fn blend_32(simd: V4, top: [i16; 32], bottom: [i16; 32], weights: __m512i) -> __m512i {
+    let (f, bw) = (simd.avx512f, simd.avx512bw);
+    let (top, bottom): (__m512i, __m512i) = (cast(top), cast(bottom));
+    let bias: __m512i = cast([SUM_BIAS; 16]);
+    let low = bw._mm512_madd_epi16(bw._mm512_unpacklo_epi16(top, bottom), weights);
+    let high = bw._mm512_madd_epi16(bw._mm512_unpackhi_epi16(top, bottom), weights);
+    let low = f._mm512_srli_epi32::<16>(f._mm512_add_epi32(low, bias));
+    let high = f._mm512_srli_epi32::<16>(f._mm512_add_epi32(high, bias));
+    bw._mm512_packus_epi32(low, high)
+}
+
+pub(super) fn blend_down_avx512(
+    simd: V4,
+    top: &[i16],
+    bottom: &[i16],
+    weight: u32,
+    out: &mut [u8],
+) {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let weights: __m512i = cast([weight_pair(weight); 16]);
+            // Packing works within 128 bits, and so leaves their halves in turns.
+            let in_order: __m512i = cast([0u64, 2, 4, 6, 1, 3, 5, 7]);
+            let (chunks, rest) = out.as_chunks_mut::<64>();
+            let (tops, bottoms) = (top.as_chunks::<32>().0, bottom.as_chunks::<32>().0);
+            let pairs = tops
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .zip(bottoms.as_chunks::<2>().0);
+            for (out, (top, bottom)) in chunks.iter_mut().zip(pairs) {
+                let first = blend_32(simd, top[0], bottom[0], weights);
+                let second = blend_32(simd, top[1], bottom[1], weights);
+                let bytes = simd.avx512bw._mm512_packus_epi16(first, second);
+                *out = cast(simd.avx512f._mm512_permutexvar_epi64(in_order, bytes));
+            }
+            let done = 64 * chunks.len();
+            blend_down_plainly(&top[done..], &bottom[done..], weight, rest);
+        },
+    );
+}
+
+/// Two rows of 16 values to one row of as many words.
+#[inline(always)]
+fn blend_16(simd: V3, top: [i16; 16], bottom: [i16; 16], weights: __m256i) -> __m256i {
+    let avx2 = simd.avx2;
+    let (top, bottom): (__m256i, __m256i) = (cast(top), cast(bottom));
+    let bias: __m256i = cast([SUM_BIAS; 8]);
+    let low = avx2._mm256_madd_epi16(avx2._mm256_unpacklo_epi16(top, bottom), weights);
+    let high = avx2._mm256_madd_epi16(avx2._mm256_unpackhi_epi16(top, bottom), weights);
+    let low = avx2._mm256_srli_epi32::<16>(avx2._mm256_add_epi32(low, bias));
+    let high = avx2._mm256_srli_epi32::<16>(avx2._mm256_add_epi32(high, bias));
+    avx2._mm256_packus_epi32(low, high)
+}
+
+pub(super) fn blend_down_avx2(simd: V3, top: &[i16], bottom: &[i16], weight: u32, out: &mut [u8]) {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let weights: __m256i = cast([weight_pair(weight); 8]);
+            let (chunks, rest) = out.as_chunks_mut::<32>();
+            let (tops, bottoms) = (top.as_chunks::<16>().0, bottom.as_chunks::<16>().0);
+            let pairs = tops
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .zip(bottoms.as_chunks::<2>().0);
+            for (out, (top, bottom)) in chunks.iter_mut().zip(pairs) {
+                let first = blend_16(simd, top[0], bottom[0], weights);
+                let second = blend_16(simd, top[1], bottom[1], weights);
+                let bytes = simd.avx2._mm256_packus_epi16(first, second);
+                // Packing works within 128 bits, and so leaves their halves in turns.
+                *out = cast(simd.avx2._mm256_permute4x64_epi64::<0b11_01_10_00>(bytes));
+            }
+            let done = 32 * chunks.len();
+            blend_down_plainly(&top[done..], &bottom[done..], weight, rest);
+        },
+    );
+}
+
+/// Rule 15's look-up of 16-bit elements: a table of 256 is four pairs of registers.
+pub(super) fn look_up_avx512(simd: V4, plane: &[u8], table: &[u16; 256], out: &mut [u16]) {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let bw = simd.avx512bw;
+            let registers: [__m512i; 8] = cast(*table);
+            let (chunks, rest) = out.as_chunks_mut::<32>();
+            let (planes, plane_rest) = plane.as_chunks::<32>();
+            for (out, plane) in chunks.iter_mut().zip(planes) {
+                let index = bw._mm512_cvtepu8_epi16(cast(*plane));
+                let [t0, t1, t2, t3, t4, t5, t6, t7] = registers;
+                let a = bw._mm512_permutex2var_epi16(t0, index, t1);
+                let b = bw._mm512_permutex2var_epi16(t2, index, t3);
+                let c = bw._mm512_permutex2var_epi16(t4, index, t5);
+                let d = bw._mm512_permutex2var_epi16(t6, index, t7);
+                // The pair that the index's two upper bits name.
+                let is_odd = bw._mm512_test_epi16_mask(index, cast([64u16; 32]));
+                let is_upper = bw._mm512_test_epi16_mask(index, cast([128u16; 32]));
+                let lower = bw._mm512_mask_blend_epi16(is_odd, a, b);
+                let upper = bw._mm512_mask_blend_epi16(is_odd, c, d);
+                *out = cast(bw._mm512_mask_blend_epi16(is_upper, lower, upper));
+            }
+            for (out, &value) in rest.iter_mut().zip(plane_rest) {
+                *out = table[usize::from(value)];
+            }
+        },
+    );
+}

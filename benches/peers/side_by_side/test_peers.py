@@ -140,10 +140,16 @@ class Reports(unittest.TestCase):
             for name, own, peer in pairs:
                 self.assertEqual((told[own - 1], told[peer - 1], abs(own - peer)), ("own", name, 1))
 
-    def test_both_forms_of_the_report_are_read(self):
-        case = {"measurements": [{"what": "CPU composing", "spread": {"median": 120.0}}]}
-        self.assertEqual(measure.composing_rate({"cases": [case]}), 120.0)
-        self.assertEqual(measure.composing_rate({"composing": {"images_per_second": 130.0}}), 130.0)
+    def test_a_run_of_pastebank_gives_its_rate(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            packs.draw_data_set(folder, 2)
+            packs.pack(PASTEBANK, folder)
+            plan = {"canvas": [96, 64], "samples": [{"layers": [{}]}]}
+            core = min(os.sched_getaffinity(0))
+            own = measure.Pastebank(PASTEBANK, folder, plan, [core]).run(1, 0.02)
+            self.assertGreater(own.images_per_second, 1)
+            self.assertAlmostEqual(own.images_per_second * own.cpu_seconds_per_image, 1)
 
     def test_goals_are_told_as_they_are(self):
         own, peer = measure.Rate(100.0, 0.01), measure.Rate(1.0, 1.0)

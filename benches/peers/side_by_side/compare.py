@@ -9,6 +9,7 @@ set_environment()
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -76,6 +77,8 @@ def main():
             parser.error(f"{path}: its folder does not exist")
     if options.plot is not None and options.plot.suffix not in (".svg", ".png"):
         parser.error(f"--plot {options.plot}: expected a name that ends in .svg or .png")
+    # Ended from outside, it leaves no folder behind either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with tempfile.TemporaryDirectory(prefix="pastebank-peers-") as folder:
             told = compare(options, Path(folder))

@@ -287,7 +287,7 @@ fn the_command_prints_a_table_writes_json_and_compares() {
         "floor: ",
         "  gather  ",
         "  all 2 threads  ",
-        "headspace: nothing composed",
+        "headspace: composing free",
         "waits: training loop for batches",
         "held up by  ",
         "equal to the bit",

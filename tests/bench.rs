@@ -81,8 +81,7 @@ fn loader_is_told(loader: &Value) {
         "assembling",
     ] {
         let share = loader["waits"][wait]["share"].as_f64().unwrap();
-        // A wait may have begun before the clock did.
-        assert!((0.0..1.5).contains(&share), "{wait}: {share}");
+        assert!((0.0..=1.0).contains(&share), "{wait}: {share}");
     }
     assert!(loader["waits"].get("slots_of_the_device").is_none());
 }
@@ -102,9 +101,17 @@ fn stages_are_named_and_add_up() {
         let is_there = stage.microseconds_per_image.median > 0.0 && stage.bytes_per_image > 0.0;
         assert!(is_there || may_be_none, "{stage:?}");
     }
-    // Medians of parts are not parts of medians, but near.
-    let shares: f64 = report.stages[2..].iter().map(|stage| stage.share).sum();
-    assert!((0.5..1.5).contains(&shares), "{shares}");
+    let shares = |report: &Report| -> f64 {
+        let composing = report.stages[2..].iter();
+        composing.map(|stage| stage.share).sum()
+    };
+    assert!(shares(&report) > 0.0);
+    // Of one run the median is that run, and its parts are no more than the whole.
+    let mut once = options(3);
+    (once.effort.least_runs, once.effort.most_runs) = (1, 1);
+    let report_of_one = measure(&On::Cpu, &once).unwrap();
+    let sum = shares(&report_of_one);
+    assert!(0.0 < sum && sum <= 1.0 + 1e-9, "{sum}");
     let whats: Vec<_> = report.checked.batches.iter().map(|it| &it.what).collect();
     let expected = [
         "composing on one thread",
@@ -163,7 +170,7 @@ fn the_workload_is_named_in_full() {
     assert_eq!((report.floor.image, report.floor.masks), (8400.0, 0.0));
     let decode = report.stages.iter().find(|it| it.name == "decode").unwrap();
     assert!(decode.bytes_per_image > 96.0 * 64.0 * 3.0, "{decode:?}");
-    assert!(decode.share > 0.01, "{decode:?}");
+    assert!(decode.share > 0.0, "{decode:?}");
 }
 
 #[test]
@@ -287,9 +294,9 @@ fn the_command_prints_a_table_writes_json_and_compares() {
         "floor: ",
         "  gather  ",
         "  all 2 threads  ",
-        "headspace: nothing composed",
+        "headspace: composing free",
         "waits: training loop for batches",
-        "held up by  ",
+        "held up   by ",
         "equal to the bit",
     ] {
         assert_eq!(rows(words), 1, "{words}: {text}");
@@ -401,9 +408,11 @@ fn a_synthetic_set_is_as_large_as_it_is_asked_for() {
     let output = pastebank(&flags, folder.path());
     let [text, errors] = texts(&output);
     assert!(output.status.success(), "{errors}");
+    // Lines end where the table does.
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let expected = "2 scenes of 64x48 (JPEG, 1 instances each), at 1 to 1.625 times the canvas's width; \
                     2 cutouts";
-    assert!(text.contains(expected), "{text}");
+    assert!(words.contains(expected), "{text}");
     assert!(text.contains("u8 HWC, no masks; on cpu with 1 threads, prefetch 3"));
     let report = Report::read(&folder.path().join("bench.json")).unwrap();
     assert_eq!(report.machine.simd, "baseline");

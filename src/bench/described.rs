@@ -107,8 +107,8 @@ impl WorkloadReport {
             threads: options.thread_count().get(),
             prefetch: options.prefetch_on(on),
             cutout_cache_bytes: match options.cutout_cache {
-                CutoutCache::Whole => None,
-                CutoutCache::Bytes(bytes) => Some(bytes),
+                CutoutCache::Bytes(bytes) if !matches!(on, On::Cpu) => Some(bytes),
+                _ => None,
             },
             packs: packs.name.clone(),
             scenes: packs.scenes.len(),

@@ -224,7 +224,8 @@ impl<T: Target> Streamed<T> {
             let whole = (elapsed * threads as f64).max(f64::MIN_POSITIVE);
             Wait {
                 seconds,
-                share: seconds / whole,
+                // A wait that ends while the clock runs may have begun before it.
+                share: (seconds / whole).min(1.0),
             }
         };
         let slot = |it: &Statistics| it.device.unwrap_or_default().wait_for_slot;

@@ -147,7 +147,8 @@ struct Bench<'a> {
 ///
 /// # Errors
 /// [`BenchError::Stopped`] if `goes_on` says so, [`BenchError::Wrong`] if anything that was timed is
-/// not equal to what the reference gives, or whatever composing failed with.
+/// not equal to what the reference gives, [`BenchError::Loader`] for a batch size or a prefetch of no
+/// use, or whatever composing failed with.
 pub fn run(
     packs: &Packs,
     on: &On,
@@ -159,6 +160,8 @@ pub fn run(
     let workload = WorkloadReport::of(packs, on, options);
     tell(Told::Head(&machine, &workload));
     let mut bench = Bench::new(packs, on, options, goes_on);
+    // A loader that could not be made is told now, and not after all else.
+    load::loader_options(&bench).check()?;
     tell(Told::Begins("composing the reference"));
     let work = bench.work()?;
     tell(Told::Begins("copying memory"));

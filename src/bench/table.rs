@@ -191,7 +191,7 @@ fn loader_of(loader: &LoaderReport) -> String {
         ),
     );
     text += &row(
-        "headspace: nothing composed",
+        "headspace: composing free",
         &headspace.images_per_second,
         &format!(
             "the loader is at {} % of it",

@@ -12,7 +12,9 @@ use common::composed::{
     CANVAS, Packs, SEED, check_masks, instances, list, mask, open, packing, recipe,
 };
 use pastebank::annotations::coco::DataSet;
-use pastebank::compose::{Backend, Batch, CpuBackend, Encoded, InstanceSource, Layout, OutputSpec};
+use pastebank::compose::{
+    Backend, Batch, CpuBackend, Encoded, InstanceSource, Layout, OutputSpec, Simd,
+};
 use pastebank::dataset::{Annotations, DatasetOptions, ImageFormat, Style, write};
 use pastebank::pack::{PackOptions, pack};
 use pastebank::plan::{CheckedPlan, Plan};
@@ -341,5 +343,18 @@ fn real_data_sets_are_composed_and_packed_again() {
             let masks = [a, b].map(|annotation| mask(&annotation["segmentation"], [320, 256]));
             assert_eq!(masks[0], masks[1]);
         }
+    }
+}
+
+/// The checks run the tests once for each instruction set; what they name must be what is tested.
+#[test]
+fn the_instruction_set_that_is_named_is_used() {
+    let Ok(named) = std::env::var("PASTEBANK_SIMD") else {
+        println!("PASTEBANK_SIMD names no instruction set: skipped");
+        return;
+    };
+    match named.parse::<Simd>() {
+        Ok(_) => assert_eq!(Simd::detected().to_string(), named),
+        Err(problem) => println!("PASTEBANK_SIMD: {problem}: skipped"),
     }
 }

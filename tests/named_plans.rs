@@ -14,7 +14,7 @@ use common::packs::{write_bank, write_scenes};
 use common::{ChaCha8Rng, SeedableRng};
 use image::RgbImage;
 use pastebank::bank::{CutoutBank, ScenePack};
-use pastebank::compose::CpuBackend;
+use pastebank::compose::{CpuBackend, Simd};
 use pastebank::plan::Plan;
 use pastebank::render::render;
 use serde_json::Value;
@@ -48,40 +48,34 @@ fn named_plans_give_their_stored_output() {
     let scenes = ScenePack::open(&scenes).unwrap();
     let bank = CutoutBank::open(&bank).unwrap();
     for folder in folders() {
-        let out = tempfile::tempdir().unwrap();
-        let plan = Plan::from_json(&fs::read(folder.join("plan.json")).unwrap()).unwrap();
-        let threads = NonZero::new(2).unwrap();
-        let mut cpu = CpuBackend::new(Some(threads));
-        let folder_out = out.path();
-        render(&plan, &scenes, &bank, folder_out, &mut cpu, threads, |_| {
-            true
-        })
-        .unwrap();
-        let annotations = |folder: &Path| read_json(&folder.join("annotations.json"));
-        assert_eq!(
-            annotations(out.path()),
-            annotations(&folder),
-            "{}",
-            folder.display()
-        );
-        for sample in 0..plan.samples.len() {
-            let image = |folder: &Path| {
-                image::open(folder.join(format!("{sample}.png")))
-                    .unwrap()
-                    .into_rgb8()
-            };
-            let (found, expected) = (image(out.path()), image(&folder));
-            let differs = found
-                .enumerate_pixels()
-                .find(|(x, y, p)| *p != expected.get_pixel(*x, *y));
-            assert!(
-                differs.is_none(),
-                "{} sample {sample}: {differs:?}",
-                folder.display()
-            );
+        for simd in Simd::available() {
+            renders_as_stored(&folder, &scenes, &bank, simd);
         }
     }
     println!("{} named plans", folders().len());
+}
+
+fn renders_as_stored(folder: &Path, scenes: &ScenePack, bank: &CutoutBank, simd: Simd) {
+    let out = tempfile::tempdir().unwrap();
+    let plan = Plan::from_json(&fs::read(folder.join("plan.json")).unwrap()).unwrap();
+    let threads = NonZero::new(2).unwrap();
+    let mut cpu = CpuBackend::with_simd(Some(threads), simd);
+    render(&plan, scenes, bank, out.path(), &mut cpu, threads, |_| true).unwrap();
+    let annotations = |folder: &Path| read_json(&folder.join("annotations.json"));
+    let place = format!("{} at {simd}", folder.display());
+    assert_eq!(annotations(out.path()), annotations(folder), "{place}");
+    for sample in 0..plan.samples.len() {
+        let image = |folder: &Path| {
+            image::open(folder.join(format!("{sample}.png")))
+                .unwrap()
+                .into_rgb8()
+        };
+        let (found, expected) = (image(out.path()), image(folder));
+        let differs = found
+            .enumerate_pixels()
+            .find(|(x, y, p)| *p != expected.get_pixel(*x, *y));
+        assert!(differs.is_none(), "{place}, sample {sample}: {differs:?}");
+    }
 }
 
 fn bless(scenes: &Path, bank: &Path) {

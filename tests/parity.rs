@@ -14,7 +14,7 @@ use half::{bf16, f16};
 use pastebank::bank::{CutoutBank, ScenePack};
 use pastebank::compose::{
     Backend, Batch, CpuBackend, ElementType, Encoded, ImageData, InstanceSource, Layout,
-    MaskOutput, OutputSpec,
+    MaskOutput, OutputSpec, Simd,
 };
 use pastebank::plan::{CheckedPlan, Plan};
 use serde_json::Value;
@@ -163,9 +163,17 @@ fn hwc(masks: MaskOutput) -> OutputSpec {
     }
 }
 
+/// A back end for each instruction set that this machine has; all of them must give the same.
+fn at_every_level(threads: usize) -> Vec<(Simd, CpuBackend)> {
+    let levels = Simd::available().into_iter();
+    levels
+        .map(|simd| (simd, CpuBackend::with_simd(NonZero::new(threads), simd)))
+        .collect()
+}
+
 #[test]
 fn generated_plans_equal_the_reference() {
-    let mut backend = CpuBackend::new(NonZero::new(1));
+    let mut backends = at_every_level(1);
     let (mut instances, mut dropped) = (0, 0);
     for seed in 0..PACKS {
         let packs = make_packs(seed);
@@ -174,21 +182,25 @@ fn generated_plans_equal_the_reference() {
             let plan = random_plan(&mut draw, SAMPLES_PER_PLAN, SCENES, CUTOUTS);
             let expected =
                 reference::compose(&plan, &packs.reference_bank, &packs.reference_scenes);
-            let bits = compose(&packs, &plan, hwc(MaskOutput::Bits), &mut backend);
-            if let Some(problem) = difference(&bits, &expected) {
-                save_failure(packs, &plan, &problem);
-            }
-            let rle = compose(&packs, &plan, hwc(MaskOutput::Rle), &mut backend);
-            for (sample, expected) in expected.iter().enumerate() {
-                for instance in 0..expected.instances.len() {
-                    assert_eq!(
-                        rle.run_lengths(sample, instance),
-                        bits.run_lengths(sample, instance)
-                    );
+            let mut kept = 0;
+            for (simd, backend) in &mut backends {
+                let bits = compose(&packs, &plan, hwc(MaskOutput::Bits), backend);
+                if let Some(problem) = difference(&bits, &expected) {
+                    save_failure(packs, &plan, &format!("{simd}: {problem}"));
                 }
+                let rle = compose(&packs, &plan, hwc(MaskOutput::Rle), backend);
+                for (sample, expected) in expected.iter().enumerate() {
+                    for instance in 0..expected.instances.len() {
+                        assert_eq!(
+                            rle.run_lengths(sample, instance),
+                            bits.run_lengths(sample, instance)
+                        );
+                    }
+                }
+                kept = bits.instance_count();
             }
-            instances += bits.instance_count();
-            dropped += candidates(&plan) - bits.instance_count().min(candidates(&plan));
+            instances += kept;
+            dropped += candidates(&plan) - kept.min(candidates(&plan));
         }
     }
     let plans = PACKS * PLANS_PER_PACK;
@@ -212,7 +224,7 @@ fn threads_element_types_and_layouts_agree() {
     let packs = make_packs(77);
     let mut draw = ChaCha8Rng::seed_from_u64(5);
     let mut one = CpuBackend::new(NonZero::new(1));
-    let mut four = CpuBackend::new(NonZero::new(4));
+    let mut fours = at_every_level(4);
     let mean = [0.485, 0.456, 0.406];
     let std = [0.229, 0.224, 0.225];
     for _ in 0..30 {
@@ -225,7 +237,9 @@ fn threads_element_types_and_layouts_agree() {
         for (element, layout) in [
             (ElementType::U8, Layout::Chw),
             (ElementType::F16, Layout::Chw),
+            (ElementType::BF16, Layout::Chw),
             (ElementType::BF16, Layout::Hwc),
+            (ElementType::F16, Layout::Hwc),
             (ElementType::F32, Layout::Chw),
             (ElementType::F32, Layout::Hwc),
         ] {
@@ -236,7 +250,14 @@ fn threads_element_types_and_layouts_agree() {
                 std,
                 masks: MaskOutput::Bits,
             };
-            let batch = compose(&packs, &plan, spec, &mut four);
+            let mut batches = fours
+                .iter_mut()
+                .map(|(simd, backend)| (*simd, compose(&packs, &plan, spec, backend)));
+            let (_, batch) = batches.next().unwrap();
+            for (simd, other) in batches {
+                let is_equal = other.image_bytes() == batch.image_bytes();
+                assert!(is_equal, "{element:?} {layout:?} at {simd}");
+            }
             let values = as_f64(batch.image());
             for (index, &byte) in bytes.iter().enumerate() {
                 let (channel, pixel) = (index % 3, index / 3);

@@ -118,3 +118,20 @@ impl FromStr for Simd {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_found_by_their_names() {
+        let all = Simd::available();
+        assert!(matches!(all[0], Simd::Baseline));
+        for simd in all {
+            let found: Simd = simd.to_string().parse().unwrap();
+            assert_eq!(found.name(), simd.name());
+        }
+        let problem = "avx1024".parse::<Simd>().unwrap_err();
+        assert!(problem.starts_with("\"avx1024\"; this machine has baseline"));
+    }
+}

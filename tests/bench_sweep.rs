@@ -189,7 +189,7 @@ fn wrong_flags_are_refused() {
         ),
         (&["--gpus", "2"], "--predict"),
         (&["--predict", "--gpus", "0"], "1.."),
-        (&["--predict", "--disk-gbps", "-1"], "above 0"),
+        (&["--predict", "--disk-gbps", "0"], "above 0"),
         (&["--predict", "--sweep", "threads"], "--sweep"),
         (
             &["--predict", "--from", "a.json", "--encoding", "jpeg"],

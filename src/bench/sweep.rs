@@ -186,7 +186,7 @@ pub struct Ground<'a> {
     /// The workload's packs.
     pub packs: &'a Packs,
     /// How they were drawn, if they were.
-    pub drawn: Option<&'a SyntheticOptions>,
+    pub drawn: Option<SyntheticOptions>,
     /// Where to compose.
     pub on: &'a On,
     /// The workload, with the main run's effort.
@@ -264,10 +264,7 @@ impl Ground<'_> {
             problem: "scenes that were not drawn have the instances that they have; --synthetic \
                       was expected with it",
         })?;
-        let drawn = SyntheticOptions {
-            instances,
-            ..*drawn
-        };
+        let drawn = SyntheticOptions { instances, ..drawn };
         let options = PackOptions {
             bank: None,
             ..draw_data_set(folder, &drawn, self.goes_on)?

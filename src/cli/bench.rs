@@ -13,7 +13,7 @@ use super::common::{Interrupted, Usage, catch_interrupts, goes_on, say};
 use super::device::DeviceFlag;
 use crate::bank::write::replace_file;
 use crate::bench::compare::{TOLERANCE, same_workload};
-use crate::bench::sweep::Ground;
+use crate::bench::sweep::{Ground, Sweep};
 use crate::bench::{
     BenchError, BenchOptions, Effort, Packs, Report, SyntheticOptions, Told, WorkloadReport,
     compare,
@@ -85,20 +85,14 @@ impl Bench {
         let is_drawn = self.sources.scenes.is_empty();
         let axes = self.sweeps.check(is_drawn)?;
         self.workload.choose_simd()?;
-        // A file that is no report is told before anything is measured.
-        let baseline = self.baseline.as_deref();
-        let baseline = baseline.map(|path| Ok((path, Report::read(path)?)));
-        let baseline = baseline.transpose().map_err(explain)?;
+        let baseline = self.baseline()?;
         catch_interrupts()?;
         let on = self.device.on()?;
         self.workload.check(&on)?;
         let options = self.options();
         // Removed when the run ends, however it ends.
         let folder = tempfile::tempdir()?;
-        let scenes = match self.quick {
-            true => QUICK_SCENES,
-            false => SyntheticOptions::default().scenes,
-        };
+        let scenes = self.scenes();
         let packs = self.sources.packs(folder.path(), scenes).map_err(explain)?;
         if let Some((path, before)) = &baseline {
             let now = WorkloadReport::of(&packs, &on, &options);
@@ -106,27 +100,38 @@ impl Bench {
         }
         let report = crate::bench::run(&packs, &on, &options, &goes_on, &mut tell);
         let report = report.map_err(explain)?;
-        let drawn = self.sources.synthetic(scenes);
+        self.write_json(&report, &[])?;
         let ground = Ground {
             packs: &packs,
-            drawn: is_drawn.then_some(&drawn),
+            drawn: is_drawn.then(|| self.sources.synthetic(scenes)),
             on: &on,
             options: &options,
             folder: folder.path(),
             goes_on: &goes_on,
         };
-        let sweep = self.sweeps.measure(&ground, &axes, &report);
-        let sweep = &sweep.map_err(explain)?;
-        if let Some(path) = &self.json {
-            let report = &report;
-            write_json(&Swept { report, sweep }, path)?;
-        }
+        let sweeps = self.sweeps.measure(&ground, &axes, &report);
+        self.write_json(&report, &sweeps.map_err(explain)?)?;
         if self.prediction.predict {
             return self.predict(&report, (!is_drawn).then_some(&packs));
         }
         match &baseline {
             Some((path, before)) => self.compare(path, before, &report),
             None => Ok(()),
+        }
+    }
+
+    /// The report to compare with: a file that is none is told before anything is measured.
+    fn baseline(&self) -> Result<Option<(&Path, Report)>> {
+        let path = self.baseline.as_deref();
+        let report = path.map(|path| Ok((path, Report::read(path)?)));
+        report.transpose().map_err(explain)
+    }
+
+    /// Photographs that are drawn unless the flags say how many.
+    fn scenes(&self) -> usize {
+        match self.quick || self.prediction.predict {
+            true => QUICK_SCENES,
+            false => SyntheticOptions::default().scenes,
         }
     }
 
@@ -147,6 +152,15 @@ impl Bench {
             },
             ..self.workload.options()
         }
+    }
+
+    fn write_json(&self, report: &Report, sweep: &[Sweep]) -> Result<()> {
+        let Some(path) = &self.json else {
+            return Ok(());
+        };
+        let mut json = serde_json::to_vec_pretty(&Swept { report, sweep })?;
+        json.push(b'\n');
+        Ok(replace_file(path, &json)?)
     }
 
     /// Says how both differ; an error if this run is slower.
@@ -171,12 +185,6 @@ fn tell(told: Told<'_>) {
         }
         section => say(section),
     };
-}
-
-fn write_json(report: &Swept<'_>, path: &Path) -> Result<()> {
-    let mut json = serde_json::to_vec_pretty(report)?;
-    json.push(b'\n');
-    Ok(replace_file(path, &json)?)
 }
 
 fn explain(error: BenchError) -> anyhow::Error {

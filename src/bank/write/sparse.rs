@@ -15,7 +15,7 @@ use crate::bank::error::BankError;
 use crate::bank::manifest::ShardEntry;
 
 /// Holes are hashed in pieces of this length, which stay in a processor's cache.
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 /// Pieces between two questions whether to go on.
 const PIECES: usize = 1 << 10;
 

@@ -38,7 +38,7 @@ fn on_ground<T>(work: impl FnOnce(&Ground<'_>) -> T) -> T {
     std::fs::create_dir(&temporary).unwrap();
     let done = work(&Ground {
         packs: &packs,
-        drawn: Some(&DRAWN),
+        drawn: Some(DRAWN),
         on: &On::Cpu,
         options: &options,
         folder: &temporary,

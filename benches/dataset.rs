@@ -4,6 +4,8 @@
 //! `cargo bench --bench dataset`; with `PASTEBANK_TEST_DATA` the scenes and cutouts are those of
 //! `coco_cc` there, else they are drawn. 1024x1024, recipe `xpaste`.
 //!
+//! `TMPDIR=/dev/shm` leaves the disk out: every image is synced before its journal tells of it.
+//!
 //! Utilisation is the processor's time over time passed and threads: what is missing to 100 % was
 //! waited, for the disk or for another thread.
 

@@ -1,5 +1,5 @@
-//! Decoding JPEG photographs on one core: through the image crate, as the library does, and with
-//! libjpeg-turbo.
+//! Decoding JPEG photographs on one core: through the image crate, with zune-jpeg in place as the
+//! library does, and with libjpeg-turbo.
 //!
 //! `cargo bench --bench decode --features turbojpeg`; with `PASTEBANK_TEST_DATA` the photographs are
 //! those of `coco_cc` and `pixabay17` there, else they are drawn. Without the feature the rows of

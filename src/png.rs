@@ -24,3 +24,21 @@ pub(crate) fn encode(pixels: &[u8], size: Size) -> ImageResult<Vec<u8>> {
     )?;
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_come_back_and_too_few_are_refused() {
+        let size = Size::new(31, 17).unwrap();
+        let pixels: Vec<u8> = (0..31 * 17 * 3u32).map(|v| (v * v / 9) as u8).collect();
+        let file = encode(&pixels, size).unwrap();
+        let read = image::load_from_memory(&file).unwrap().into_rgb8();
+        assert_eq!(
+            (read.dimensions(), read.into_raw()),
+            ((31, 17), pixels.clone())
+        );
+        assert!(encode(&pixels[1..], size).is_err());
+    }
+}

@@ -10,6 +10,7 @@
 //! takes a C compiler, cmake and nasm. Nor does decoding at half size pay, 1.1 to 1.2 times on top: the
 //! time goes into the entropy coding, which is the same for any size. So it serves the benchmark only.
 
+#[cfg(feature = "pack")]
 use image::metadata::Orientation;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;

@@ -160,7 +160,7 @@ impl Plane {
         let (words, rest) = row.as_chunks::<8>();
         for (number, word) in words.iter().enumerate() {
             let above = above.get(8 * number..8 * number + 8);
-            let above = above.map_or(0, |above| word_of(above));
+            let above = above.map_or(0, word_of);
             let begins = begins_ring(word_of(word), above);
             if begins != 0 {
                 let pixel = 8 * number + begins.trailing_zeros() as usize / 8;

@@ -60,16 +60,11 @@ fn jpegs(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn decoders() -> Vec<(&'static str, Decode)> {
-    let mut decoders: Vec<(&'static str, Decode)> = vec![
+    let zune_jpeg: [(&'static str, Decode); 2] = [
         ("zune-jpeg through the image crate", through_image),
         ("zune-jpeg by itself, in place", zune),
     ];
-    #[cfg(feature = "turbojpeg")]
-    decoders.extend([
-        ("libjpeg-turbo", turbo::whole as Decode),
-        ("libjpeg-turbo at half size (inexact)", turbo::half),
-    ]);
-    decoders
+    zune_jpeg.into_iter().chain(turbo::decoders()).collect()
 }
 
 fn compare(files: &[Vec<u8>]) {
@@ -163,13 +158,21 @@ fn zune(file: &[u8], pixels: &mut Vec<u8>) -> [usize; 2] {
 
 #[cfg(feature = "turbojpeg")]
 mod turbo {
+    use super::Decode;
     use turbojpeg::{Decompressor, Image, PixelFormat, ScalingFactor};
 
-    pub fn whole(file: &[u8], pixels: &mut Vec<u8>) -> [usize; 2] {
+    pub fn decoders() -> [(&'static str, Decode); 2] {
+        [
+            ("libjpeg-turbo", whole),
+            ("libjpeg-turbo at half size (inexact)", half),
+        ]
+    }
+
+    fn whole(file: &[u8], pixels: &mut Vec<u8>) -> [usize; 2] {
         scaled(file, pixels, ScalingFactor::ONE)
     }
 
-    pub fn half(file: &[u8], pixels: &mut Vec<u8>) -> [usize; 2] {
+    fn half(file: &[u8], pixels: &mut Vec<u8>) -> [usize; 2] {
         scaled(file, pixels, ScalingFactor::ONE_HALF)
     }
 
@@ -187,5 +190,14 @@ mod turbo {
         };
         decoder.decompress(file, image).unwrap();
         [header.width, header.height]
+    }
+}
+
+#[cfg(not(feature = "turbojpeg"))]
+mod turbo {
+    use super::Decode;
+
+    pub fn decoders() -> [(&'static str, Decode); 0] {
+        []
     }
 }

@@ -106,6 +106,7 @@ mod ordered;
 #[cfg(feature = "pack")]
 pub mod pack;
 pub mod plan;
+mod png;
 pub mod render;
 #[cfg(any(feature = "pack", feature = "dataset"))]
 mod resume;

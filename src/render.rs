@@ -1,12 +1,11 @@
 //! The conformance command as a library call: a plan becomes PNG images and one
 //! `annotations.json`.
 
-use std::io::Cursor;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
 use serde::Serialize;
 
 use crate::bank::write::replace_file;
@@ -16,6 +15,7 @@ use crate::compose::{
     SampleView,
 };
 use crate::plan::{CheckedPlan, Plan, PlanError};
+use crate::{panic_message, png};
 
 /// The name of the annotations file.
 pub const ANNOTATIONS_FILE: &str = "annotations.json";
@@ -110,11 +110,7 @@ pub fn render(
     let samples: Vec<usize> = (0..plan.samples.len()).collect();
     for part in samples.chunks(at_once.get()) {
         backend.compose_samples(&encoded, part, &mut batch)?;
-        for (position, &sample) in part.iter().enumerate() {
-            let path = directory.join(format!("{sample}.png"));
-            write_png(&batch, position, &path)?;
-            annotations.extend(batch.sample(position).map(|view| annotate(&batch, &view)));
-        }
+        write_part(&batch, part, directory, &mut annotations)?;
         if !progress(annotations.len()) {
             return Err(RenderError::Stopped {
                 samples: annotations.len(),
@@ -132,22 +128,57 @@ pub fn render(
     Ok(replace_file(&path, &text)?)
 }
 
+/// Writes the images of a composed part and adds its annotations, on as many threads as the machine
+/// has: encoding a PNG takes about as long as composing it.
+fn write_part(
+    batch: &Batch,
+    part: &[usize],
+    directory: &Path,
+    annotations: &mut Vec<SampleAnnotations>,
+) -> Result<(), RenderError> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut written = Vec::new();
+        loop {
+            let position = next.fetch_add(1, Ordering::Relaxed);
+            let Some(sample) = part.get(position) else {
+                return Ok(written);
+            };
+            let path = directory.join(format!("{sample}.png"));
+            write_png(batch, position, &path)?;
+            let view = batch.sample(position);
+            written.extend(view.map(|view| (position, annotate(batch, &view))));
+        }
+    };
+    let mut written = thread::scope(|scope| {
+        let others = threads.min(part.len()).saturating_sub(1);
+        let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+        let mut all: Result<Vec<_>, RenderError> = work();
+        for other in others {
+            let of_other = other.join().unwrap_or_else(|panic| {
+                let message = panic_message(&*panic);
+                Err(ComposeError::Panic { message }.into())
+            });
+            all = all.and_then(|mut all| {
+                all.extend(of_other?);
+                Ok(all)
+            });
+        }
+        all
+    })?;
+    written.sort_by_key(|&(position, _)| position);
+    annotations.extend(written.into_iter().map(|(_, sample)| sample));
+    Ok(())
+}
+
 fn write_png(batch: &Batch, position: usize, path: &Path) -> Result<(), RenderError> {
-    let canvas = batch.canvas();
     let pixels = batch.pixels(position).unwrap_or_default();
-    let mut file = Cursor::new(Vec::new());
-    PngEncoder::new(&mut file)
-        .write_image(
-            pixels,
-            canvas.width(),
-            canvas.height(),
-            ExtendedColorType::Rgb8,
-        )
-        .map_err(|source| RenderError::Encode {
-            path: path.to_owned(),
-            source,
-        })?;
-    Ok(replace_file(path, file.get_ref())?)
+    let file = png::encode(pixels, batch.canvas()).map_err(|source| RenderError::Encode {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(replace_file(path, &file)?)
 }
 
 fn annotate(batch: &Batch, view: &SampleView<'_>) -> SampleAnnotations {

@@ -54,13 +54,32 @@ pub fn append_chain<const CHANNELS: usize>(pixels: &mut Vec<u8>, size: Size) {
 
 /// Level `level` made from level 0 alone, for sources whose chain is not stored.
 pub fn make_level<const CHANNELS: usize>(level0: Vec<u8>, size: Size, level: usize) -> Vec<u8> {
-    let mut current = level0;
+    let mut pixels = level0;
+    reduce_to_level::<CHANNELS>(&mut pixels, size, level);
+    pixels
+}
+
+/// As [`make_level`], in the memory that holds level 0 of an image of `size`.
+pub fn reduce_to_level<const CHANNELS: usize>(pixels: &mut Vec<u8>, size: Size, level: usize) {
+    let mut row = Vec::new();
     for above in levels(size).take(level) {
-        let mut below = vec![0; next_level(above).pixels() * CHANNELS];
-        halve::<CHANNELS>(&current, above, &mut below);
-        current = below;
+        let below = next_level(above);
+        let (stride, below_stride) = (row_bytes::<CHANNELS>(above), row_bytes::<CHANNELS>(below));
+        row.resize(below_stride, 0);
+        let last_row = above.height() as usize - 1;
+        for y in 0..below.height() as usize {
+            let top = &pixels[2 * y * stride..][..stride];
+            let bottom = &pixels[(2 * y + 1).min(last_row) * stride..][..stride];
+            halve_row::<CHANNELS>(top, bottom, &mut row);
+            // A row ends before the rows begin that later ones are made of.
+            pixels[y * below_stride..][..below_stride].copy_from_slice(&row);
+        }
+        pixels.truncate(below_stride * below.height() as usize);
     }
-    current
+}
+
+fn row_bytes<const CHANNELS: usize>(size: Size) -> usize {
+    size.width() as usize * CHANNELS
 }
 
 /// One step of rule 2: `below` becomes the level under `above`, which has size `size`.
@@ -123,5 +142,22 @@ mod tests {
         assert_eq!(pixels[9..13], [20, 35, 65, 81]);
         assert_eq!(pixels[13..], [50]);
         assert_eq!(make_level::<1>(pixels[..9].to_vec(), size, 2), [50]);
+    }
+
+    #[test]
+    fn levels_made_in_place_are_those_of_the_chain() {
+        for (width, height) in [(1, 1), (1, 9), (9, 1), (2, 2), (33, 20), (64, 64), (101, 7)] {
+            let size = Size::new(width, height).unwrap();
+            let level0: Vec<u8> = (0..size.pixels() * 3).map(|v| (v * v / 7) as u8).collect();
+            let mut chain = level0.clone();
+            append_chain::<3>(&mut chain, size);
+            for level in 0..levels(size).count() + 2 {
+                let range = level_range(size, level, 3).map(|(_, range)| range);
+                // Past 1x1 nothing is made.
+                let range = range.unwrap_or(chain.len() - 3..chain.len());
+                let made = make_level::<3>(level0.clone(), size, level);
+                assert_eq!(made, chain[range], "level {level} of {size}");
+            }
+        }
     }
 }

@@ -171,17 +171,36 @@ impl<'a> Source<'a> {
     pub fn texels(&self) -> Result<Cow<'a, [u8]>, ComposeError> {
         match *self {
             Source::Mapped(texels) => Ok(Cow::Borrowed(texels)),
+            Source::Jpeg { .. } => {
+                let mut memory = Vec::new();
+                self.texels_into(&mut memory)?;
+                Ok(Cow::Owned(memory))
+            }
+        }
+    }
+
+    /// As [`Source::texels`], for callers that keep their memory from one source to the next: a JPEG
+    /// scene is decoded into `memory`, whose former contents are lost. Texels of the map leave it
+    /// alone.
+    ///
+    /// # Errors
+    /// Those of [`Source::texels`].
+    pub fn texels_into<'b>(&self, memory: &'b mut Vec<u8>) -> Result<&'b [u8], ComposeError>
+    where
+        'a: 'b,
+    {
+        match *self {
+            Source::Mapped(texels) => Ok(texels),
             Source::Jpeg {
                 scene,
                 size,
                 level,
                 file,
             } => {
-                let level0 = super::jpeg::decode(file, size)
+                super::jpeg::decode_into(file, size, memory)
                     .map_err(|problem| ComposeError::Decode { scene, problem })?;
-                Ok(Cow::Owned(mip::make_level::<SCENE_CHANNELS>(
-                    level0, size, level,
-                )))
+                mip::reduce_to_level::<SCENE_CHANNELS>(memory, size, level);
+                Ok(memory)
             }
         }
     }

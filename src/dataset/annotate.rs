@@ -31,18 +31,16 @@ pub(super) struct Annotator<'a> {
 }
 
 impl Annotator<'_> {
-    /// The record of sample `number`, whose scene holds `before` where nothing is pasted, and whose
-    /// image's file has that name and as many bytes.
+    /// The record of sample `number`, whose image's file has that name and as many bytes.
     pub fn record(
         &self,
         number: u64,
         composed: Composed,
-        before: BTreeMap<i64, u64>,
         view: &SampleView<'_>,
         (file_name, bytes): (String, u64),
     ) -> Record {
         let mut record = Record {
-            image: self.image(number, &composed, before, file_name),
+            image: self.image(number, &composed, file_name),
             annotations: Vec::with_capacity(view.labels.len()),
             bytes,
             replaced: composed.replaced,
@@ -64,13 +62,7 @@ impl Annotator<'_> {
         record
     }
 
-    fn image(
-        &self,
-        number: u64,
-        composed: &Composed,
-        before: BTreeMap<i64, u64>,
-        file_name: String,
-    ) -> ImageEntry {
+    fn image(&self, number: u64, composed: &Composed, file_name: String) -> ImageEntry {
         let canvas = self.sampler.ground().canvas;
         let [width, height] = [canvas.width(), canvas.height()];
         let scene = scene_of(self.sampler, composed);
@@ -87,10 +79,21 @@ impl Annotator<'_> {
             scene: composed.drawn.plan.scene.index,
             scene_image_id: scene.map_or(-1, |scene| scene.image),
             scene_file_name: scene.map_or(String::new(), |scene| scene.file_name()),
-            before,
+            before: self.before(composed),
             neg_category_ids: lvis(|scene| scene.negative_categories().collect()),
             not_exhaustive_category_ids: lvis(|scene| scene.not_exhaustive_categories().collect()),
         }
+    }
+
+    /// By category, the scene's own instances were nothing pasted; LVIS has no crowds.
+    fn before(&self, composed: &Composed) -> BTreeMap<i64, u64> {
+        let mut counts = BTreeMap::new();
+        for own in &composed.own {
+            if self.style == Style::Coco || !own.is_crowd {
+                *counts.entry(own.category).or_default() += 1;
+            }
+        }
+        counts
     }
 
     fn add(&self, record: &mut Record, view: &SampleView<'_>, instance: usize, ignored: bool) {
@@ -220,7 +223,7 @@ pub(in crate::dataset) mod tests {
         };
         let view = composer.batch().sample(0).unwrap();
         let file = ("0.jpg".to_owned(), 9);
-        annotator.record(0, composed, BTreeMap::new(), &view, file)
+        annotator.record(0, composed, &view, file)
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! One sample after another on one thread: drawn, checked, encoded, composed.
 
-use std::collections::BTreeMap;
 use std::num::NonZero;
 
 use super::Replaced;
 use super::error::DatasetError;
+use super::own::{OwnInstance, own_instances};
 use super::samples;
 use crate::compose::{
     Backend, Batch, ComposeError, CpuBackend, Encoded, Layout, MaskOutput, OutputSpec,
 };
-use crate::plan::{CheckedPlan, SamplePlan};
+use crate::plan::CheckedPlan;
 use crate::sampler::{MOST_ATTEMPTS, Sample, Sampler};
 
 /// Composes samples one by one and keeps its memory from one to the next.
@@ -17,13 +17,13 @@ use crate::sampler::{MOST_ATTEMPTS, Sample, Sampler};
 pub struct Composer {
     backend: CpuBackend,
     batch: Batch,
-    /// The same sample without its layers.
-    twin: Batch,
 }
 
 /// What was composed in the end.
 pub(super) struct Composed {
     pub drawn: Sample,
+    /// The scene's own instances, were nothing pasted.
+    pub own: Vec<OwnInstance>,
     /// The scenes that were drawn before and could not be decoded.
     pub replaced: Vec<Replaced>,
 }
@@ -31,17 +31,13 @@ pub(super) struct Composed {
 impl Composer {
     /// One that gives masks of that form.
     pub fn new(masks: MaskOutput) -> Composer {
-        let batch = |masks| {
-            Batch::new(OutputSpec {
+        Composer {
+            backend: CpuBackend::new(Some(NonZero::<usize>::MIN)),
+            batch: Batch::new(OutputSpec {
                 layout: Layout::Hwc,
                 masks,
                 ..OutputSpec::default()
-            })
-        };
-        Composer {
-            backend: CpuBackend::new(Some(NonZero::<usize>::MIN)),
-            batch: batch(masks),
-            twin: batch(MaskOutput::None),
+            }),
         }
     }
 
@@ -80,41 +76,18 @@ impl Composer {
                     problem,
                 }),
                 Err(error) => return Err(error.into()),
-                Ok(()) => return Ok(Composed { drawn, replaced }),
+                Ok(()) => {
+                    let samples = encoded.samples.iter();
+                    let own = samples.flat_map(|sample| own_instances(&encoded, sample));
+                    return Ok(Composed {
+                        own: own.collect(),
+                        drawn,
+                        replaced,
+                    });
+                }
             }
         }
         Err(undecodable(number, replaced))
-    }
-
-    /// By category: the scene's own instances of the sample that [`Composer::compose_drawn`] made
-    /// last, as they are on its canvas where nothing is pasted; crowds among them if so asked.
-    pub(super) fn own_instances(
-        &mut self,
-        sampler: &Sampler,
-        drawn: &Sample,
-        with_crowds: bool,
-    ) -> Result<BTreeMap<i64, u64>, DatasetError> {
-        let mut batch = &self.batch;
-        if !drawn.plan.layers.is_empty() {
-            let (scene, layers) = (drawn.plan.scene.clone(), Vec::new());
-            let plan = samples::plan(sampler, SamplePlan { scene, layers });
-            let checked =
-                CheckedPlan::new(&plan, &sampler.ground().scenes, &sampler.ground().bank)?;
-            let encoded = Encoded::new(&checked)?;
-            self.backend.compose(&encoded, &mut self.twin)?;
-            batch = &self.twin;
-        }
-        let view = batch.sample(0).ok_or(ComposeError::NoSample {
-            sample: 0,
-            count: batch.len(),
-        })?;
-        let mut counts = BTreeMap::new();
-        for (&category, &is_crowd) in view.labels.iter().zip(view.iscrowd) {
-            if with_crowds || is_crowd == 0 {
-                *counts.entry(category).or_default() += 1;
-            }
-        }
-        Ok(counts)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
+use std::num::NonZero;
 use std::path::Path;
 
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
@@ -10,10 +11,12 @@ use serde_json::Value;
 
 use super::counts::{Counts, DatasetReport};
 use super::error::DatasetError;
-use super::journal::Journal;
+use super::journal::{Block, Journal};
+use super::record::Record;
 use super::{Style, counts};
 use crate::bank::BankError;
 use crate::bank::write::replace_file_with;
+use crate::ordered;
 use crate::resume::Settings;
 use crate::sampler::Sampler;
 
@@ -30,12 +33,13 @@ struct Info {
 }
 
 /// Writes the annotation file of a finished journal: images, annotations and categories, an entry a
-/// line, never more than one sample in memory.
+/// line. Entries are made by that many threads, block after block of the journal; memory does not
+/// grow with the data set.
 pub(super) fn write(
     path: &Path,
     settings: &Settings,
     sampler: &Sampler,
-    style: Style,
+    (style, threads): (Style, NonZero<usize>),
     journal: &Journal,
     counts: &Counts,
 ) -> Result<(), DatasetError> {
@@ -47,76 +51,137 @@ pub(super) fn write(
     };
     let categories = counts::categories_of(&sampler.ground().scenes, &sampler.ground().bank);
     let categories = counts.categories(style, categories);
-    let failed = |source: io::Error| BankError::write(path, source);
+    let failed = |source: io::Error| DatasetError::from(BankError::write(path, source));
     replace_file_with(path, |file| {
-        let mut out = List::new(file);
-        out.key("{\"info\":", &info).map_err(failed)?;
+        let mut out = Lists {
+            out: BufWriter::with_capacity(1 << 18, file),
+            path,
+            journal,
+            threads,
+        };
+        out.value("{\"info\":", &info).map_err(failed)?;
         if let Some(licenses) = manifest.other.get("licenses") {
-            out.key(",\n\"licenses\":", licenses).map_err(failed)?;
+            out.value(",\n\"licenses\":", licenses).map_err(failed)?;
         }
-        out.begin(",\n\"images\":[").map_err(failed)?;
-        let mut images = 0;
-        for record in journal.records()? {
-            out.entry(&record?.image).map_err(failed)?;
-            images += 1;
-        }
+        let images = out.list(",\n\"images\":[", images_of)?;
         if images != counts.report.images {
             return Err(journal.changed().into());
         }
-        out.begin("],\n\"annotations\":[").map_err(failed)?;
-        let mut last_id = 0;
-        for record in journal.records()? {
-            for mut annotation in record?.annotations {
-                last_id += 1;
-                annotation.id = last_id;
-                out.entry(&annotation).map_err(failed)?;
-            }
-        }
-        if last_id != counts.annotations {
+        let annotations = out.list("],\n\"annotations\":[", annotations_of)?;
+        if annotations != counts.annotations {
             return Err(journal.changed().into());
         }
-        out.begin("],\n\"categories\":[").map_err(failed)?;
-        for category in &categories {
-            out.entry(category).map_err(failed)?;
-        }
-        out.end("]}\n").map_err(failed)?;
-        Ok(())
+        let mut entries = Entries::default();
+        categories
+            .iter()
+            .try_for_each(|category| entries.add(category))
+            .map_err(failed)?;
+        out.text("],\n\"categories\":[").map_err(failed)?;
+        out.entries(&entries, true).map_err(failed)?;
+        out.text("]}\n").map_err(failed)?;
+        out.out.flush().map_err(failed)
     })
 }
 
-/// JSON lists that are written entry by entry.
-struct List<'a> {
-    out: BufWriter<&'a File>,
-    is_first: bool,
+/// Some entries of a list as text, a comma and a new line before each.
+#[derive(Default)]
+struct Entries {
+    text: Vec<u8>,
+    count: u64,
 }
 
-impl<'a> List<'a> {
-    fn new(file: &'a File) -> List<'a> {
-        List {
-            out: BufWriter::with_capacity(1 << 18, file),
-            is_first: true,
+impl Entries {
+    fn add(&mut self, entry: &impl Serialize) -> io::Result<()> {
+        self.text.extend_from_slice(b",\n");
+        self.count += 1;
+        Ok(serde_json::to_writer(&mut self.text, entry)?)
+    }
+}
+
+/// The entries of the images of a block's records.
+fn images_of(records: Vec<Record>, _: &Block) -> io::Result<Entries> {
+    let mut entries = Entries::default();
+    for record in &records {
+        entries.add(&record.image)?;
+    }
+    Ok(entries)
+}
+
+/// The entries of the annotations of a block's records, numbered from 1 over all blocks.
+fn annotations_of(records: Vec<Record>, block: &Block) -> io::Result<Entries> {
+    let mut entries = Entries::default();
+    for record in records {
+        for mut annotation in record.annotations {
+            annotation.id = block.annotations_before + entries.count + 1;
+            entries.add(&annotation)?;
         }
     }
+    Ok(entries)
+}
 
-    fn key(&mut self, key: &str, value: &impl Serialize) -> io::Result<()> {
-        self.out.write_all(key.as_bytes())?;
-        Ok(serde_json::to_writer(&mut self.out, value)?)
-    }
+/// Bytes of journal and text under way at once.
+const MEMORY_BUDGET: usize = 64 << 20;
 
-    fn begin(&mut self, text: &str) -> io::Result<()> {
-        self.is_first = true;
+/// A JSON file of lists, being written.
+struct Lists<'a> {
+    out: BufWriter<&'a File>,
+    path: &'a Path,
+    journal: &'a Journal,
+    threads: NonZero<usize>,
+}
+
+impl Lists<'_> {
+    fn text(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.as_bytes())
     }
 
-    fn entry(&mut self, value: &impl Serialize) -> io::Result<()> {
-        let separator = if self.is_first { "\n" } else { ",\n" };
-        self.is_first = false;
-        self.key(separator, value)
+    fn value(&mut self, key: &str, value: &impl Serialize) -> io::Result<()> {
+        self.text(key)?;
+        Ok(serde_json::to_writer(&mut self.out, value)?)
     }
 
-    fn end(&mut self, text: &str) -> io::Result<()> {
-        self.out.write_all(text.as_bytes())?;
-        self.out.flush()
+    /// No comma stands before a list's first entry.
+    fn entries(&mut self, entries: &Entries, are_first: bool) -> io::Result<()> {
+        let begin = usize::from(are_first).min(entries.text.len());
+        self.out.write_all(&entries.text[begin..])
+    }
+
+    /// Writes a list of what `make` makes of each block's records; gives how many entries it has.
+    fn list(
+        &mut self,
+        begin: &str,
+        make: fn(Vec<Record>, &Block) -> io::Result<Entries>,
+    ) -> Result<u64, DatasetError> {
+        let (journal, path) = (self.journal, self.path);
+        let blocks = journal.blocks();
+        let plan = ordered::Plan {
+            threads: self.threads,
+            budget: MEMORY_BUDGET,
+            // The lines, their records, and what is made of them.
+            estimate: &|index| 3 * blocks[index].bytes as usize,
+        };
+        let failed = |source| DatasetError::from(BankError::write(path, source));
+        self.text(begin).map_err(failed)?;
+        let mut count = 0;
+        ordered::run(
+            0..blocks.len(),
+            &plan,
+            |index| {
+                let block = &blocks[index];
+                make(journal.read(block)?, block).map_err(failed)
+            },
+            |_, entries: Result<Entries, DatasetError>| {
+                let entries = entries?;
+                self.entries(&entries, count == 0).map_err(failed)?;
+                count += entries.count;
+                Ok(())
+            },
+        )
+        .map_err(|ended| match ended {
+            ordered::Ended::Consumer(error) => error,
+            ordered::Ended::Panic(message) => DatasetError::Panic { message },
+        })?;
+        Ok(count)
     }
 }
 
@@ -162,6 +227,7 @@ impl<'de> Visitor<'de> for FirstKey<'_> {
 mod tests {
     use super::*;
     use crate::dataset::annotate::tests::{record, with_sampler};
+    use crate::dataset::journal::Line;
 
     #[test]
     fn a_journal_that_changed_between_the_passes_gives_no_file() {
@@ -170,12 +236,15 @@ mod tests {
             let settings = Settings::new();
             let mut journal = Journal::create(folder.path(), &settings).unwrap();
             let record = record(sampler, Style::Coco, &[]);
-            journal.append(&record).unwrap();
+            journal
+                .append(&Line::new(folder.path(), &record).unwrap())
+                .unwrap();
             let mut counts = Counts::default();
             counts.add(&record);
             let path = folder.path().join(INSTANCES_FILE);
             let write = |counts: &Counts| {
-                super::write(&path, &settings, sampler, Style::Coco, &journal, counts)
+                let how = (Style::Coco, NonZero::<usize>::MIN);
+                super::write(&path, &settings, sampler, how, &journal, counts)
             };
             // Of another number of images or annotations than was counted.
             for change in [[1, 0], [0, 1]] {

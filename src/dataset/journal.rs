@@ -4,9 +4,12 @@
 //! has the settings and is put in its place whole; each of the others is one [`Record`] and is
 //! appended in one piece after its image has its final name. Whatever does not match its checksum
 //! ends the journal: a line that was cut off is as if it had never been written.
+//!
+//! Lines are made where the sample is ([`Line`]), and read again in blocks that any number of
+//! threads can take apart: the thread that keeps the order only appends bytes.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -20,19 +23,54 @@ use crate::resume::Settings;
 
 /// The journal's name in an unfinished data set.
 pub(super) const JOURNAL_FILE: &str = "compose-journal.jsonl";
+/// Bytes of lines from which on a block is full.
+const BLOCK_BYTES: u64 = 1 << 18;
 
 /// The journal of an unfinished data set, open for more.
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
+    /// Where the last line ends.
+    end: u64,
+    blocks: Vec<Block>,
+    block_bytes: u64,
+}
+
+/// Some records that follow one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Block {
+    start: u64,
+    /// Length of its lines.
+    pub bytes: u64,
+    /// Annotations of the records before it.
+    pub annotations_before: u64,
+    /// Annotations of its own records.
+    pub annotations: u64,
+}
+
+/// One record as it is appended.
+pub(super) struct Line {
+    bytes: Vec<u8>,
+    annotations: u64,
+}
+
+impl Line {
+    /// The line of a record in the journal of that folder.
+    pub fn new(folder: &Path, record: &Record) -> Result<Line, BankError> {
+        Ok(Line {
+            bytes: line(&folder.join(JOURNAL_FILE), record)?,
+            annotations: record.annotations.len() as u64,
+        })
+    }
 }
 
 impl Journal {
     /// A journal without records.
     pub fn create(folder: &Path, settings: &Settings) -> Result<Journal, BankError> {
         let path = folder.join(JOURNAL_FILE);
-        replace_file(&path, &line(&path, settings)?)?;
-        Journal::append_to(path)
+        let settings = line(&path, settings)?;
+        replace_file(&path, &settings)?;
+        Journal::append_to(path, settings.len() as u64)
     }
 
     /// The journal in `folder` as far as it is whole. Each of its records is handed to `take`,
@@ -45,37 +83,82 @@ impl Journal {
         let path = folder.join(JOURNAL_FILE);
         let mut lines = Lines::open(&path)?;
         lines.next::<Settings>()?;
-        let mut end = lines.end;
+        let mut journal = Journal::append_to(path, lines.end)?;
         while let Some(record) = lines.next::<Record>()? {
             if !take(&record) {
                 break;
             }
-            end = lines.end;
+            journal.count(lines.end - journal.end, record.annotations.len() as u64);
         }
-        let journal = Journal::append_to(path)?;
-        let cut = journal.file.set_len(end);
+        let cut = journal.file.set_len(journal.end);
         cut.map_err(|source| BankError::write(&journal.path, source))?;
         Ok(journal)
     }
 
-    fn append_to(path: PathBuf) -> Result<Journal, BankError> {
+    fn append_to(path: PathBuf, end: u64) -> Result<Journal, BankError> {
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.map_err(|source| BankError::write(&path, source))?;
-        Ok(Journal { path, file })
+        Ok(Journal {
+            path,
+            file,
+            end,
+            blocks: Vec::new(),
+            block_bytes: BLOCK_BYTES,
+        })
     }
 
     /// Appends a record.
-    pub fn append(&mut self, record: &Record) -> Result<(), BankError> {
-        let line = line(&self.path, record)?;
-        let written = self.file.write_all(&line);
-        written.map_err(|source| BankError::write(&self.path, source))
+    pub fn append(&mut self, line: &Line) -> Result<(), BankError> {
+        let written = self.file.write_all(&line.bytes);
+        written.map_err(|source| BankError::write(&self.path, source))?;
+        self.count(line.bytes.len() as u64, line.annotations);
+        Ok(())
     }
 
-    /// Reads the records from the first on.
-    pub fn records(&self) -> Result<Records, BankError> {
-        let mut lines = Lines::open(&self.path)?;
-        lines.next::<Settings>()?;
-        Ok(Records { lines })
+    /// Takes a line of so many bytes into the last block, or into another if that is full.
+    fn count(&mut self, bytes: u64, annotations: u64) {
+        let mut block = match self.blocks.pop() {
+            Some(block) if block.bytes < self.block_bytes => block,
+            full => {
+                self.blocks.extend(full);
+                Block {
+                    start: self.end,
+                    bytes: 0,
+                    annotations_before: full
+                        .map_or(0, |full| full.annotations_before + full.annotations),
+                    annotations: 0,
+                }
+            }
+        };
+        block.bytes += bytes;
+        block.annotations += annotations;
+        self.blocks.push(block);
+        self.end += bytes;
+    }
+
+    /// All records, in blocks of about the same length.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Reads the records of a block; an error if they are not what was appended.
+    pub fn read(&self, block: &Block) -> Result<Vec<Record>, BankError> {
+        let failed = |source| BankError::read(&self.path, source);
+        let mut file = File::open(&self.path).map_err(failed)?;
+        file.seek(SeekFrom::Start(block.start)).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.take(block.bytes)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+        let record = |line| serde_json::from_slice(checked_text(line)?).ok();
+        let records: Option<Vec<Record>> = lines.map(record).collect();
+        let records = records.ok_or_else(|| self.changed())?;
+        let annotations: usize = records.iter().map(|record| record.annotations.len()).sum();
+        match bytes.len() as u64 == block.bytes && annotations as u64 == block.annotations {
+            true => Ok(records),
+            false => Err(self.changed()),
+        }
     }
 
     /// It does not have the records any more that were written to it.
@@ -95,18 +178,6 @@ impl Journal {
 /// not ours.
 pub(super) fn settings(folder: &Path) -> Option<Settings> {
     Lines::open(&folder.join(JOURNAL_FILE)).ok()?.next().ok()?
-}
-
-/// A journal's records in order.
-pub(super) struct Records {
-    lines: Lines,
-}
-
-impl Iterator for Records {
-    type Item = Result<Record, BankError>;
-    fn next(&mut self) -> Option<Result<Record, BankError>> {
-        self.lines.next().transpose()
-    }
 }
 
 /// A line with its checksum in front.
@@ -191,9 +262,15 @@ mod tests {
         }
     }
 
+    fn append(journal: &mut Journal, folder: &Path, id: u64) {
+        let line = Line::new(folder, &record(id)).unwrap();
+        journal.append(&line).unwrap();
+    }
+
     fn ids(journal: &Journal) -> Vec<u64> {
-        let records = journal.records().unwrap();
-        records.map(|record| record.unwrap().image.id).collect()
+        let records = journal.blocks().iter();
+        let records = records.flat_map(|block| journal.read(block).unwrap());
+        records.map(|record| record.image.id).collect()
     }
 
     #[test]
@@ -204,7 +281,7 @@ mod tests {
         let mut journal = Journal::create(folder.path(), &wanted).unwrap();
         assert_eq!(settings(folder.path()), Some(wanted));
         let header = fs::metadata(&path).unwrap().len() as usize;
-        (0..3).for_each(|id| journal.append(&record(id)).unwrap());
+        (0..3).for_each(|id| append(&mut journal, folder.path(), id));
         assert_eq!(ids(&journal), [0, 1, 2]);
         let whole = fs::read(&path).unwrap();
         let length = (whole.len() - header) / 3;
@@ -214,7 +291,7 @@ mod tests {
             let mut journal = Journal::resume(folder.path(), |_| true).unwrap();
             let kept = (cut - header) / length;
             assert_eq!(ids(&journal).len(), kept, "cut at {cut}");
-            (kept as u64..3).for_each(|id| journal.append(&record(id)).unwrap());
+            (kept as u64..3).for_each(|id| append(&mut journal, folder.path(), id));
             assert_eq!(fs::read(&path).unwrap(), whole);
         }
         // Damaged anywhere in a record, it ends before that one.
@@ -230,5 +307,29 @@ mod tests {
         assert_eq!(ids(&journal), [0]);
         journal.remove().unwrap();
         assert_eq!(settings(folder.path()), None);
+    }
+
+    #[test]
+    fn blocks_are_the_same_whether_appended_or_resumed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(folder.path(), &Settings::new()).unwrap();
+        journal.block_bytes = 1000;
+        (0..40).for_each(|id| append(&mut journal, folder.path(), id));
+        assert!(journal.blocks().len() > 4, "{:?}", journal.blocks());
+        assert_eq!(ids(&journal), (0..40).collect::<Vec<_>>());
+        let sum: u64 = journal.blocks().iter().map(|block| block.bytes).sum();
+        let last = journal.blocks().last().unwrap();
+        assert_eq!(
+            (last.start + last.bytes, sum),
+            (journal.end, journal.end - journal.blocks[0].start)
+        );
+        let resumed = Journal::resume(folder.path(), |_| true).unwrap();
+        assert_eq!((resumed.end, ids(&resumed)), (journal.end, ids(&journal)));
+        // A byte that changes under a block is noticed.
+        let mut file = fs::read(folder.path().join(JOURNAL_FILE)).unwrap();
+        file[last.start as usize + 30] ^= 1;
+        fs::write(folder.path().join(JOURNAL_FILE), file).unwrap();
+        let error = journal.read(last).unwrap_err().to_string();
+        assert!(error.contains("somebody else changed it"), "{error}");
     }
 }

@@ -54,11 +54,14 @@
 mod annotate;
 mod composer;
 mod counts;
+mod encode;
 mod error;
 mod folder;
 mod instances;
 mod journal;
+mod jpeg;
 mod outline;
+mod own;
 mod record;
 mod samples;
 mod write;

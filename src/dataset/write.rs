@@ -4,25 +4,22 @@ use std::fs;
 use std::path::PathBuf;
 
 use crossbeam::queue::SegQueue;
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
-use jpeg_encoder::{ColorType, SamplingFactor};
 use serde_json::json;
 use twox_hash::XxHash3_64;
 
 use super::annotate::Annotator;
 use super::composer::Composer;
 use super::counts::{Counts, DatasetReport};
-use super::error::{DatasetError, EncodeError};
+use super::error::DatasetError;
 use super::folder::{self, IMAGES_FOLDER, Start, image_name};
 use super::instances::{self, INSTANCES_FILE};
-use super::journal::Journal;
+use super::journal::{Journal, Line};
 use super::record::Record;
 use super::samples;
-use super::{DatasetOptions, ImageFormat, Style};
+use super::{DatasetOptions, ImageFormat};
 use crate::bank::write::replace_file;
 use crate::bank::{BankError, Manifest};
-use crate::compose::{Batch, ComposeError, MaskOutput};
+use crate::compose::{ComposeError, MaskOutput};
 use crate::ordered::{self, threads_or_all};
 use crate::resume::{Progress, Settings};
 use crate::sampler::Sampler;
@@ -65,7 +62,8 @@ pub fn write(
         journal, counts, ..
     } = run;
     let path = options.folder.join(INSTANCES_FILE);
-    instances::write(&path, &settings, sampler, options.style, &journal, &counts)?;
+    let how = (options.style, threads_or_all(options.threads));
+    instances::write(&path, &settings, sampler, how, &journal, &counts)?;
     journal.remove()?;
     Ok(counts.report)
 }
@@ -180,10 +178,10 @@ impl Run<'_> {
     fn take(
         &mut self,
         number: usize,
-        record: Record,
+        (record, line): (Record, Line),
         progress: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<(), DatasetError> {
-        self.journal.append(&record)?;
+        self.journal.append(&line)?;
         self.counts.add(&record);
         check_replaced(self.options, &self.counts)?;
         let done = number + 1;
@@ -200,18 +198,19 @@ impl Run<'_> {
     }
 }
 
-/// Composes a sample and writes its image; all but the recording.
+/// Composes a sample, writes its image and makes its line of the journal; all but appending that.
 fn write_sample(
     sampler: &Sampler,
     options: &DatasetOptions,
     composer: &mut Composer,
     number: u64,
-) -> Result<Record, DatasetError> {
+) -> Result<(Record, Line), DatasetError> {
     let composed = composer.compose_drawn(sampler, number)?;
-    let before = composer.own_instances(sampler, &composed.drawn, options.style == Style::Coco)?;
     let batch = composer.batch();
     let file_name = image_name(number, options.format.ending());
-    let file = encode(batch, options.format).map_err(|source| DatasetError::Encode {
+    let pixels = batch.pixels(0).unwrap_or_default();
+    let file = options.format.encode(pixels, batch.canvas());
+    let file = file.map_err(|source| DatasetError::Encode {
         file_name: file_name.clone(),
         source,
     })?;
@@ -226,26 +225,7 @@ fn write_sample(
         style: options.style,
     };
     let file = (file_name, file.len() as u64);
-    Ok(annotator.record(number, composed, before, &view, file))
-}
-
-/// Encodes the image of a batch of one. JPEG files keep colour at full resolution, as pasted edges
-/// would bleed otherwise, and are made with integers only: equal pixels, equal bytes everywhere.
-fn encode(batch: &Batch, format: ImageFormat) -> Result<Vec<u8>, EncodeError> {
-    let pixels = batch.pixels(0).unwrap_or_default();
-    let [width, height] = [batch.canvas().width(), batch.canvas().height()];
-    let mut file = Vec::new();
-    match format {
-        ImageFormat::Jpeg { quality } => {
-            let mut encoder = jpeg_encoder::Encoder::new(&mut file, quality);
-            encoder.set_sampling_factor(SamplingFactor::F_1_1);
-            // A canvas has sides of at most 8192.
-            encoder.encode(pixels, width as u16, height as u16, ColorType::Rgb)?;
-        }
-        ImageFormat::Png => {
-            let encoder = PngEncoder::new(&mut file);
-            encoder.write_image(pixels, width, height, ExtendedColorType::Rgb8)?;
-        }
-    }
-    Ok(file)
+    let record = annotator.record(number, composed, &view, file);
+    let line = Line::new(&options.folder, &record)?;
+    Ok((record, line))
 }

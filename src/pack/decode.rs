@@ -5,10 +5,13 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbaImage};
+use image::{
+    ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, RgbaImage,
+};
 
 use crate::annotations::problems::{Problem, ProblemKind};
 use crate::bank::{SCENE_CHANNELS, mip};
+use crate::compose::jpeg::Jpeg;
 use crate::geometry::{MAX_SOURCE_SIDE, Size};
 
 /// Bytes a pixel takes at most while it is decoded: four channels of 32 bits, twice.
@@ -31,14 +34,26 @@ pub(crate) fn photograph(
     max_pixels: u64,
 ) -> Result<Photograph, Problem> {
     let file = read(path)?;
-    let (mut decoder, format) = decoder(path, &file, max_pixels)?;
+    if image::guess_format(&file).is_ok_and(|format| format == ImageFormat::Jpeg) {
+        let (size, pixels, turned) = jpeg(path, &file, annotated, max_pixels)?;
+        return Ok(Photograph {
+            size,
+            pixels,
+            jpeg: (!turned).then_some(file),
+        });
+    }
+    let mut decoder = decoder(path, &file, max_pixels)?;
     let stored = decoder.dimensions();
     // Orientation that cannot be read is no orientation.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let turn = is_turned(path, stored, orientation, annotated)?;
     let (size, pixels) = if decoder.color_type() == ColorType::Rgb8 && !turn {
         let size = checked_size(path, stored.0, stored.1)?;
-        (size, decode_in_place(path, decoder, size)?)
+        let mut pixels = room_for(size);
+        decoder
+            .read_image(&mut pixels)
+            .map_err(|error| undecodable(path, &error))?;
+        (size, pixels)
     } else {
         let mut image = decode(path, decoder)?;
         if turn {
@@ -51,8 +66,43 @@ pub(crate) fn photograph(
     Ok(Photograph {
         size,
         pixels,
-        jpeg: (format == ImageFormat::Jpeg && !turn).then_some(file),
+        jpeg: None,
     })
+}
+
+/// Decodes a JPEG file: its size, its RGB pixels, and whether they were turned.
+fn jpeg(
+    path: &Path,
+    file: &[u8],
+    annotated: Option<[u32; 2]>,
+    max_pixels: u64,
+) -> Result<(Size, Vec<u8>, bool), Problem> {
+    let undecodable = |error: String| undecodable(path, &error);
+    let jpeg = Jpeg::open(file).map_err(undecodable)?;
+    let [width, height] = jpeg.dimensions;
+    check_pixels(path, (width, height), max_pixels)?;
+    let size = checked_size(path, width, height)?;
+    let orientation = jpeg.orientation();
+    let turn = is_turned(path, (width, height), orientation, annotated)?;
+    let mut pixels = room_for(size);
+    jpeg.read(&mut pixels).map_err(undecodable)?;
+    if !turn {
+        return Ok((size, pixels, false));
+    }
+    // The pixels are as many as the size says, so there is an image.
+    let image = RgbImage::from_raw(width, height, pixels).unwrap_or_default();
+    let mut image = DynamicImage::from(image);
+    image.apply_orientation(orientation);
+    let pixels = image.into_rgb8();
+    let size = checked_size(path, pixels.width(), pixels.height())?;
+    Ok((size, pixels.into_raw(), true))
+}
+
+/// RGB pixels of that size in memory that has room for the mip chain, which most photographs become.
+fn room_for(size: Size) -> Vec<u8> {
+    let mut pixels = Vec::with_capacity(mip::chain_bytes(size, SCENE_CHANNELS));
+    pixels.resize(size.pixels() * SCENE_CHANNELS, 0);
+    pixels
 }
 
 /// Whether the stored picture is to be turned; a problem with both sizes if the annotated one fits
@@ -85,24 +135,10 @@ fn is_turned(
     }
 }
 
-/// Decodes RGB into memory that has room for the mip chain, which most photographs become.
-fn decode_in_place(
-    path: &Path,
-    decoder: impl ImageDecoder,
-    size: Size,
-) -> Result<Vec<u8>, Problem> {
-    let mut pixels = Vec::with_capacity(mip::chain_bytes(size, SCENE_CHANNELS));
-    pixels.resize(size.pixels() * SCENE_CHANNELS, 0);
-    decoder
-        .read_image(&mut pixels)
-        .map_err(|error| undecodable(path, &error))?;
-    Ok(pixels)
-}
-
 /// Reads a picture with its alpha.
 pub(super) fn transparent(path: &Path, max_pixels: u64) -> Result<RgbaImage, Problem> {
     let file = read(path)?;
-    let (decoder, _) = decoder(path, &file, max_pixels)?;
+    let decoder = decoder(path, &file, max_pixels)?;
     let image = decode(path, decoder)?.into_rgba8();
     checked_size(path, image.width(), image.height())?;
     Ok(image)
@@ -111,7 +147,7 @@ pub(super) fn transparent(path: &Path, max_pixels: u64) -> Result<RgbaImage, Pro
 /// Decodes the file of a picture, turned as its EXIF orientation says; `path` is its name in errors.
 #[cfg(feature = "build")]
 pub(crate) fn upright(path: &Path, file: &[u8], max_pixels: u64) -> Result<DynamicImage, Problem> {
-    let (mut decoder, _) = decoder(path, file, max_pixels)?;
+    let mut decoder = decoder(path, file, max_pixels)?;
     // Orientation that cannot be read is no orientation.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = decode(path, decoder)?;
@@ -135,29 +171,34 @@ fn decoder<'a>(
     path: &Path,
     file: &'a [u8],
     max_pixels: u64,
-) -> Result<(impl ImageDecoder + 'a, ImageFormat), Problem> {
+) -> Result<impl ImageDecoder + 'a, Problem> {
     let undecodable = |error: &dyn std::fmt::Display| undecodable(path, error);
     let mut reader = ImageReader::new(Cursor::new(file))
         .with_guessed_format()
         .map_err(|error| undecodable(&error))?;
-    let format = reader
-        .format()
-        .ok_or_else(|| undecodable(&"no image format that is known"))?;
+    if reader.format().is_none() {
+        return Err(undecodable(&"no image format that is known"));
+    }
     let mut limits = Limits::default();
     limits.max_alloc = Some(max_pixels.saturating_mul(DECODING_BYTES));
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(|error| undecodable(&error))?;
     let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels > max_pixels {
-        let text = format!(
-            "{} has {width}x{height} = {pixels} pixels; at most {max_pixels} are allowed",
-            path.display()
-        );
-        return Err(Problem::new(ProblemKind::TooManyPixels, text));
-    }
+    check_pixels(path, (width, height), max_pixels)?;
     checked_size(path, width, height)?;
-    Ok((decoder, format))
+    Ok(decoder)
+}
+
+fn check_pixels(path: &Path, (width, height): (u32, u32), max_pixels: u64) -> Result<(), Problem> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels <= max_pixels {
+        return Ok(());
+    }
+    let text = format!(
+        "{} has {width}x{height} = {pixels} pixels; at most {max_pixels} are allowed",
+        path.display()
+    );
+    Err(Problem::new(ProblemKind::TooManyPixels, text))
 }
 
 fn decode(path: &Path, decoder: impl ImageDecoder) -> Result<DynamicImage, Problem> {

@@ -135,9 +135,8 @@ impl SceneMip {
                 self.texels.extend_from_slice(chain.get(range)?);
             }
             ScenePixels::Jpeg(file) => {
-                let level0 = jpeg::decode(file, scene.size).ok()?;
-                let small = mip::make_level::<SCENE_CHANNELS>(level0, scene.size, self.level);
-                self.texels.extend_from_slice(&small);
+                jpeg::decode_into(file, scene.size, &mut self.texels).ok()?;
+                mip::reduce_to_level::<SCENE_CHANNELS>(&mut self.texels, scene.size, self.level);
             }
         }
         Some(())

@@ -1,7 +1,9 @@
 //! Image files of composed samples.
 
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+
+use super::ImageFormat;
 use super::error::EncodeError;
-use super::{ImageFormat, jpeg};
 use crate::geometry::Size;
 use crate::png;
 
@@ -9,17 +11,20 @@ impl ImageFormat {
     /// The file of an image of 8-bit RGB pixels, row after row, as [`write()`](super::write()) writes
     /// it.
     ///
-    /// JPEG files keep colour at full resolution, as pasted edges would bleed otherwise, and are made
-    /// with integers only: equal pixels, equal bytes everywhere.
+    /// JPEG files keep colour at full resolution, as pasted edges would bleed otherwise.
     ///
     /// # Errors
     /// [`EncodeError`] if there are fewer `pixels` than `size` says.
     pub fn encode(self, pixels: &[u8], size: Size) -> Result<Vec<u8>, EncodeError> {
         match self {
             ImageFormat::Jpeg { quality } => {
+                let mut file = Vec::new();
+                let mut encoder = Encoder::new(&mut file, quality);
+                encoder.set_sampling_factor(SamplingFactor::F_1_1);
                 // Sides are at most 16384.
-                let sides = [size.width(), size.height()].map(|side| side as u16);
-                Ok(jpeg::encode(pixels, sides, quality)?)
+                let [width, height] = [size.width(), size.height()].map(|side| side as u16);
+                encoder.encode(pixels, width, height, ColorType::Rgb)?;
+                Ok(file)
             }
             ImageFormat::Png => Ok(png::encode(pixels, size)?),
         }

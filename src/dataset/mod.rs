@@ -59,7 +59,6 @@ mod error;
 mod folder;
 mod instances;
 mod journal;
-mod jpeg;
 mod outline;
 mod own;
 mod record;

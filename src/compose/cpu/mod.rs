@@ -52,6 +52,8 @@ pub(crate) struct SampleComposer {
     visible: Visible,
     full: Vec<Full>,
     mask_bits: Vec<u32>,
+    /// Texels of the JPEG scene that was decoded last.
+    decoded: Vec<u8>,
     simd: Simd,
     costs: StageCosts,
     /// Made once for the output that was asked for last.
@@ -203,7 +205,7 @@ impl SampleComposer {
         let mut watch = Stopwatch::start();
         let canvas = &mut self.canvas;
         let scene = encoded.sources[sample.source as usize];
-        let texels = scene.texels()?;
+        let texels = scene.texels_into(&mut self.decoded)?;
         let decoded = match scene {
             Source::Mapped(_) => 0,
             Source::Jpeg { file, .. } => file.len() + texels.len(),
@@ -211,7 +213,7 @@ impl SampleComposer {
         watch.lap(&mut self.costs.decode, decoded);
         canvas.simd = self.simd;
         canvas.reset(encoded.canvas);
-        canvas.scene(sample, &texels, encoded.pad);
+        canvas.scene(sample, texels, encoded.pad);
         // Three planes of 8 bits and the top map of 16.
         let moved = texels.len() + 5 * encoded.canvas.pixels();
         watch.lap(&mut self.costs.compose, moved);

@@ -19,6 +19,10 @@ pub(super) const PIXELS: usize = 8;
 /// The values of [`rules::blend_across`](crate::compose::rules::blend_across) are kept lower by this, so that signed products serve.
 pub(super) const BIAS: i32 = 1 << 15;
 
+/// Values that are blended along y at a time. Rows are a multiple of it long, so that none is left for
+/// a slower loop.
+pub(super) const ROW_CHUNK: usize = 64;
+
 /// Horizontal taps, some more than were asked for so that they are a multiple of [`PIXELS`].
 #[derive(Debug, Default)]
 pub(super) struct Taps {
@@ -51,14 +55,14 @@ impl Taps {
         self.weights.resize(length, [0; 8]);
     }
 
-    /// How many there are with those that fill them up.
-    pub fn padded_length(&self) -> usize {
-        self.offsets.len()
+    /// How long a planar row of them is: what lies behind the last tap's value means nothing.
+    pub fn row_length(&self) -> usize {
+        self.offsets.len().next_multiple_of(ROW_CHUNK)
     }
 }
 
 /// Rule 4 along x: a row of interleaved texels, of which [`READ_BEHIND`] more bytes can be read, into
-/// `CHANNELS` planar rows of [`Taps::padded_length`] values behind one another, each lower by
+/// `CHANNELS` planar rows of [`Taps::row_length`] values behind one another, each lower by
 /// [`BIAS`].
 pub(super) fn blend_across<const CHANNELS: usize>(
     simd: Simd,
@@ -72,7 +76,7 @@ pub(super) fn blend_across<const CHANNELS: usize>(
         #[cfg(target_arch = "x86_64")]
         Simd::Avx2(token) => x86::blend_across_avx2::<CHANNELS>(token, texels, taps, planar),
         _ => {
-            let mut rows = planar.chunks_exact_mut(taps.padded_length());
+            let mut rows = planar.chunks_exact_mut(taps.row_length());
             let mut rows: [_; CHANNELS] = std::array::from_fn(|_| {
                 let row = rows.next().unwrap_or_default();
                 row.as_chunks_mut::<PIXELS>().0.iter_mut()
@@ -116,7 +120,7 @@ pub(super) fn eight(texels: &[u8], offset: u32) -> [u8; 8] {
 }
 
 /// Rule 4 along y: two planar rows of [`blend_across`], at least as long as `out`, into one of 8
-/// bits.
+/// bits, a multiple of [`ROW_CHUNK`] long.
 pub(super) fn blend_down(simd: Simd, top: &[i16], bottom: &[i16], weight: u32, out: &mut [u8]) {
     match simd {
         #[cfg(target_arch = "x86_64")]
@@ -131,7 +135,7 @@ pub(super) fn blend_down(simd: Simd, top: &[i16], bottom: &[i16], weight: u32, o
 }
 
 #[inline(always)]
-pub(super) fn blend_down_plainly(top: &[i16], bottom: &[i16], weight: u32, out: &mut [u8]) {
+fn blend_down_plainly(top: &[i16], bottom: &[i16], weight: u32, out: &mut [u8]) {
     // Products of 16 bits are cheaper than of 32.
     let weights = weight_pair(weight);
     for ((out, &top), &bottom) in out.iter_mut().zip(top).zip(bottom) {
@@ -179,7 +183,7 @@ mod tests {
             .collect();
         let mut set = Taps::default();
         set.set::<CHANNELS>(taps.iter().copied());
-        let length = set.padded_length();
+        let length = set.row_length();
         let mut planar = vec![0; CHANNELS * length];
         blend_across::<CHANNELS>(simd, &texels, &set, &mut planar);
         for (x, tap) in taps.iter().enumerate() {
@@ -223,7 +227,7 @@ mod tests {
         };
         for simd in Simd::available() {
             for weight in 0..256 {
-                for length in [1, 5, 63, 64, 65, 128, 200, 304] {
+                for length in [64, 128, 256] {
                     let mut out = vec![0; length];
                     blend_down(simd, &biased(&top), &biased(&bottom), weight, &mut out);
                     let pairs = top.iter().zip(&bottom).take(length);

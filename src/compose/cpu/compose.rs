@@ -2,7 +2,7 @@
 
 use super::layer::LayerPixels;
 use super::rows;
-use super::sample::Upright;
+use super::sample::{Upright, padded, padded_stride};
 use super::weights::{Weights, resize};
 use crate::bank::SCENE_CHANNELS;
 use crate::compose::encode::{EncodedLayer, EncodedSample};
@@ -18,10 +18,15 @@ pub(super) const NO_LAYER: u16 = u16::MAX;
 pub(super) struct Canvas {
     pub width: usize,
     pub height: usize,
-    /// Red, green and blue, each width·height values.
-    pub planes: [Vec<u8>; 3],
+    /// Red, green and blue, each `height` rows of `stride` values.
+    planes: [Vec<u8>; 3],
+    /// The width and what loops may overwrite behind it.
+    stride: usize,
     /// Rule 13's top map, [`NO_LAYER`] for none.
     pub top: Vec<u16>,
+    /// Where layers were put since the top map was last without any.
+    covered: Vec<Rect>,
+    top_width: usize,
     pub simd: Simd,
     upright: Upright,
 }
@@ -38,11 +43,27 @@ impl Canvas {
     pub fn reset(&mut self, size: Size) {
         self.width = size.width() as usize;
         self.height = size.height() as usize;
+        self.stride = padded_stride(self.width);
         for plane in &mut self.planes {
-            resize(plane, size.pixels());
+            resize(plane, self.stride * self.height);
         }
-        self.top.clear();
-        self.top.resize(size.pixels(), NO_LAYER);
+        self.uncover(size.pixels());
+    }
+
+    /// Takes all layers from the top map, which becomes one of so many pixels.
+    fn uncover(&mut self, pixels: usize) {
+        if self.top.len() != pixels || self.top_width != self.width {
+            self.covered.clear();
+            self.top.clear();
+            self.top.resize(pixels, NO_LAYER);
+            self.top_width = self.width;
+        }
+        for rect in self.covered.drain(..) {
+            for y in rect.y0..rect.y1 {
+                let start = y as usize * self.width + rect.x0 as usize;
+                self.top[start..][..rect.width()].fill(NO_LAYER);
+            }
+        }
     }
 
     /// The whole canvas as a rectangle.
@@ -55,22 +76,33 @@ impl Canvas {
         }
     }
 
-    /// Columns `rect.x0..rect.x1` of row `y` in all three planes.
-    fn row_mut(&mut self, y: i32, columns: std::ops::Range<usize>) -> [&mut [u8]; 3] {
-        let start = y as usize * self.width;
-        let range = start + columns.start..start + columns.end;
+    /// Row `y` of all three planes.
+    pub fn row(&self, y: usize) -> [&[u8]; 3] {
+        let range = y * self.stride..y * self.stride + self.width;
+        self.planes.each_ref().map(|plane| &plane[range.clone()])
+    }
+
+    /// `length` columns from `x` on of row `y`; they may reach behind the canvas as far as [`padded`]
+    /// rows do.
+    fn row_mut(&mut self, y: i32, x: i32, length: usize) -> [&mut [u8]; 3] {
+        let start = y as usize * self.stride + x as usize;
         self.planes
             .each_mut()
-            .map(|plane| &mut plane[range.clone()])
+            .map(|plane| &mut plane[start..start + length])
     }
 
     /// Rule 7.
     pub fn scene(&mut self, sample: &EncodedSample, texels: &[u8], pad: [u8; 3]) {
         let inside = sample.inside;
-        self.pad(inside, pad);
-        if inside.is_empty() {
-            return;
+        if !inside.is_empty() {
+            self.sample_scene(sample, texels);
         }
+        // Padded rows reach behind the scene.
+        self.pad(inside, pad);
+    }
+
+    fn sample_scene(&mut self, sample: &EncodedSample, texels: &[u8]) {
+        let inside = sample.inside;
         let simd = self.simd;
         let mut upright = std::mem::take(&mut self.upright);
         let mut source = upright.columns::<SCENE_CHANNELS>(
@@ -79,11 +111,11 @@ impl Canvas {
             texels,
             (inside.x0, inside.x1),
         );
-        let columns = inside.x0 as usize..inside.x1 as usize;
         for y in inside.y0..inside.y1 {
-            source.sample(y, self.row_mut(y, columns.clone()));
+            source.sample(y, self.row_mut(y, inside.x0, padded(inside.width())));
             if sample.color != IDENTITY_COLOUR {
-                rows::apply_colour(simd, &sample.color, self.row_mut(y, columns.clone()));
+                let row = self.row_mut(y, inside.x0, inside.width());
+                rows::apply_colour(simd, &sample.color, row);
             }
         }
         self.upright = upright;
@@ -91,9 +123,8 @@ impl Canvas {
 
     /// Fills everything but `inside` with the pad colour.
     fn pad(&mut self, inside: Rect, pad: [u8; 3]) {
-        let width = self.width;
         for (plane, value) in self.planes.iter_mut().zip(pad) {
-            for (y, row) in (0..).zip(plane.chunks_exact_mut(width)) {
+            for (y, row) in (0..).zip(plane.chunks_exact_mut(self.stride)) {
                 if inside.is_empty() || y < inside.y0 || y >= inside.y1 {
                     row.fill(value);
                 } else {
@@ -120,18 +151,14 @@ impl Canvas {
         let (simd, rect) = (self.simd, weights.rect);
         for y in rect.y0..rect.y1 {
             let weight = weights.weight_row(y);
-            // Only where the weight is not 0: elsewhere rule 11 changes nothing.
-            let Some((first, end)) = rows::span_of_nonzero(weight) else {
-                continue;
-            };
-            let columns = (rect.x0 + first as i32, rect.x0 + end as i32);
+            let mut foreground = pixels.colours(y, (rect.x0, rect.x1));
+            let background = self.row_mut(y, rect.x0, weight.len());
             if layer.color != IDENTITY_COLOUR {
-                rows::apply_colour(simd, &layer.color, pixels.colours(y, columns));
+                let row = foreground.each_mut().map(|row| &mut row[..]);
+                rows::apply_colour(simd, &layer.color, row);
             }
-            let foreground = pixels.colours(y, columns);
-            let background = self.row_mut(y, columns.0 as usize..columns.1 as usize);
             for (foreground, background) in foreground.into_iter().zip(background) {
-                rows::blend(simd, foreground, &weight[first..end], background);
+                rows::blend(simd, foreground, weight, background);
             }
         }
     }
@@ -147,6 +174,7 @@ impl Canvas {
         if on_canvas.is_empty() {
             return full;
         }
+        self.covered.push(on_canvas);
         for y in on_canvas.y0..on_canvas.y1 {
             let mask = weights.mask_row(y, on_canvas);
             let Some((first, end)) = rows::span_of_nonzero(mask) else {

@@ -50,20 +50,36 @@ pub(super) fn convert(
 }
 
 fn copy(canvas: &Canvas, layout: Layout, out: &mut [u8]) {
-    let [red, green, blue] = &canvas.planes;
+    let rows = (0..canvas.height).map(|y| canvas.row(y));
     match layout {
         Layout::Chw => {
-            for (out, plane) in out.chunks_exact_mut(red.len()).zip(&canvas.planes) {
-                out.copy_from_slice(plane);
+            for (y, row) in rows.enumerate() {
+                for (out, row) in out_rows(canvas, y, out).zip(row) {
+                    out.copy_from_slice(row);
+                }
             }
         }
         Layout::Hwc => {
-            let pixels = red.iter().zip(green).zip(blue);
-            for (out, ((&red, &green), &blue)) in out.as_chunks_mut().0.iter_mut().zip(pixels) {
-                *out = [red, green, blue];
+            let out = out.as_chunks_mut().0.chunks_exact_mut(canvas.width);
+            for (out, [red, green, blue]) in out.zip(rows) {
+                let pixels = red.iter().zip(green).zip(blue);
+                for (out, ((&red, &green), &blue)) in out.iter_mut().zip(pixels) {
+                    *out = [red, green, blue];
+                }
             }
         }
     }
+}
+
+/// Row `y` of each of an image's three planes.
+fn out_rows<'a, T>(
+    canvas: &Canvas,
+    y: usize,
+    out: &'a mut [T],
+) -> impl Iterator<Item = &'a mut [T]> {
+    let width = canvas.width;
+    out.chunks_exact_mut(width * canvas.height)
+        .map(move |plane| &mut plane[y * width..][..width])
 }
 
 /// [`look_up`] of elements of 16 bits, whatever they mean.
@@ -77,10 +93,11 @@ fn look_up_words(
     match (simd, layout) {
         #[cfg(target_arch = "x86_64")]
         (Simd::Avx512(token), Layout::Chw) => {
-            let planes = canvas.planes.iter().zip(tables);
-            let out = out.chunks_exact_mut(canvas.planes[0].len());
-            for (out, (plane, table)) in out.zip(planes) {
-                super::x86::look_up_avx512(token, plane, table, out);
+            for y in 0..canvas.height {
+                let rows = canvas.row(y).into_iter().zip(tables);
+                for (out, (row, table)) in out_rows(canvas, y, out).zip(rows) {
+                    super::x86::look_up_avx512(token, row, table, out);
+                }
             }
         }
         _ => look_up(canvas, tables, layout, out),
@@ -88,24 +105,29 @@ fn look_up_words(
 }
 
 fn look_up<T: Copy>(canvas: &Canvas, tables: &[[T; 256]; 3], layout: Layout, out: &mut [T]) {
-    let [red, green, blue] = &canvas.planes;
+    let rows = (0..canvas.height).map(|y| canvas.row(y));
     match layout {
         Layout::Chw => {
-            let planes = canvas.planes.iter().zip(tables);
-            for (out, (plane, table)) in out.chunks_exact_mut(red.len()).zip(planes) {
-                for (out, &value) in out.iter_mut().zip(plane) {
-                    *out = table[usize::from(value)];
+            for (y, row) in rows.enumerate() {
+                let rows = row.into_iter().zip(tables);
+                for (out, (row, table)) in out_rows(canvas, y, out).zip(rows) {
+                    for (out, &value) in out.iter_mut().zip(row) {
+                        *out = table[usize::from(value)];
+                    }
                 }
             }
         }
         Layout::Hwc => {
-            let pixels = red.iter().zip(green).zip(blue);
-            for (out, ((&red, &green), &blue)) in out.as_chunks_mut().0.iter_mut().zip(pixels) {
-                *out = [
-                    tables[0][usize::from(red)],
-                    tables[1][usize::from(green)],
-                    tables[2][usize::from(blue)],
-                ];
+            let out = out.as_chunks_mut().0.chunks_exact_mut(canvas.width);
+            for (out, [red, green, blue]) in out.zip(rows) {
+                let pixels = red.iter().zip(green).zip(blue);
+                for (out, ((&red, &green), &blue)) in out.iter_mut().zip(pixels) {
+                    *out = [
+                        tables[0][usize::from(red)],
+                        tables[1][usize::from(green)],
+                        tables[2][usize::from(blue)],
+                    ];
+                }
             }
         }
     }

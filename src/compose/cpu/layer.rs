@@ -1,6 +1,6 @@
 //! One layer's pixels, sampled onto the part of the canvas that it can touch (rules 4, 8 and 12).
 
-use super::sample::{RotatedPixel, Upright};
+use super::sample::{RotatedPixel, Upright, padded, padded_stride};
 use super::weights::resize;
 use crate::compose::encode::{EncodedLayer, LAYER_CHANNELS};
 use crate::compose::simd::Simd;
@@ -11,8 +11,9 @@ use crate::geometry::Rect;
 pub(super) struct LayerPixels {
     /// Where on the canvas, or off it, the pixels lie.
     rect: Rect,
-    /// Red, green, blue and alpha, row after row of `rect`.
+    /// Red, green, blue and alpha, rows of `stride`.
     planes: [Vec<u8>; LAYER_CHANNELS],
+    stride: usize,
     upright: Upright,
 }
 
@@ -26,36 +27,37 @@ impl LayerPixels {
         if rect.is_empty() {
             return;
         }
+        self.stride = padded_stride(rect.width());
         for plane in &mut self.planes {
-            resize(plane, rect.width() * rect.height());
+            resize(plane, self.stride * rect.height());
         }
-        let width = rect.width();
         let mut rows = self
             .planes
             .each_mut()
-            .map(|plane| plane.chunks_exact_mut(width));
+            .map(|plane| plane.chunks_exact_mut(self.stride));
         let mut row = || rows.each_mut().map(|rows| rows.next().unwrap_or_default());
         if layer.sampling.rotated != 0 {
             for y in rect.y0..rect.y1 {
-                rotated(simd, layer, texels, (rect.x0, y), row());
+                let row = row().map(|row| &mut row[..rect.width()]);
+                rotated(simd, layer, texels, (rect.x0, y), row);
             }
             return;
         }
         let columns = (rect.x0, rect.x1);
         let mut source = self.upright.columns(simd, &layer.sampling, texels, columns);
         for y in rect.y0..rect.y1 {
-            source.sample(y, row());
+            source.sample(y, row().map(|row| &mut row[..padded(rect.width())]));
         }
     }
 
+    /// Columns x0..x1 of row `y`, padded.
     fn range(&self, y: i32, (x0, x1): (i32, i32)) -> std::ops::Range<usize> {
-        let start = (y - self.rect.y0) as usize * self.rect.width();
-        let column = |x| start + (x - self.rect.x0) as usize;
-        column(x0)..column(x1)
+        let start = (y - self.rect.y0) as usize * self.stride + (x0 - self.rect.x0) as usize;
+        start..start + padded((x1 - x0) as usize)
     }
 
-    /// Alpha of canvas pixels `x0..x1` of row `y`; with the layer's extent around them it is rule
-    /// 8's coverage.
+    /// Alpha of canvas pixels `x0..x1` of row `y`, [`padded`]; with the layer's extent around them it
+    /// is rule 8's coverage.
     pub fn alpha(&self, y: i32, columns: (i32, i32)) -> &[u8] {
         &self.planes[ALPHA][self.range(y, columns)]
     }

@@ -6,7 +6,8 @@
 use crate::compose::rules;
 use crate::compose::simd::Simd;
 
-/// Values that a filter is summed up for at a time, in registers.
+/// Values that are filtered or blended at a time, in registers. Rows that are written are a multiple of
+/// it long.
 const CHUNK: usize = 32;
 
 /// Rule 6 in place on three planar rows.
@@ -53,7 +54,7 @@ pub(super) fn widen_mask(simd: Simd, mask: &[u8], start: usize, words: &mut [u16
 
 /// Words that [`filter_mask_across`] reads for `length` values and a filter of `taps` weights.
 pub(super) fn padded_length(length: usize, taps: usize) -> usize {
-    length.next_multiple_of(CHUNK) + taps - 1
+    length + taps - 1
 }
 
 /// Rule 9 along x: an all-or-nothing row through a filter. `padded` begins `filter.len() / 2` pixels
@@ -63,24 +64,22 @@ pub(super) fn filter_mask_across(simd: Simd, padded: &[u16], filter: &[u32], out
     simd.run(
         #[inline(always)]
         || {
-            for (chunk, out) in out.chunks_mut(CHUNK).enumerate() {
+            for (chunk, out) in out.as_chunks_mut::<CHUNK>().0.iter_mut().enumerate() {
                 let seen = &padded[chunk * CHUNK..][..CHUNK + filter.len() - 1];
                 let differing = seen.iter().fold(0, |bits, &word| bits | (word ^ seen[0]));
                 if differing == 0 {
-                    out.fill(seen[0] as u8);
+                    *out = [seen[0] as u8; CHUNK];
                     continue;
                 }
                 let sums = sum_across(seen, filter);
-                let mut values = [0; CHUNK];
                 let centres = &seen[centre..][..CHUNK];
-                for ((value, &sum), &centre) in values.iter_mut().zip(&sums).zip(centres) {
+                for ((value, &sum), &centre) in out.iter_mut().zip(&sums).zip(centres) {
                     // All weights together are 2^16, of which 16 bits keep nothing; but then the
                     // pixel itself is on the mask, and its own weight makes a sum of 0 impossible.
                     let is_full = sum == 0 && centre != 0;
                     let sum = if is_full { 1 << 16 } else { u32::from(sum) };
                     *value = rules::round_filtered(255 * sum);
                 }
-                out.copy_from_slice(&values[..out.len()]);
             }
         },
     );
@@ -98,13 +97,12 @@ fn sum_across(seen: &[u16], filter: &[u32]) -> [u16; CHUNK] {
     sums
 }
 
-/// Rule 9 along y: one output row from as many rows as `filter` is long; all rows have
-/// [`padded_row`] values.
+/// Rule 9 along y: one output row from as many rows as `filter` is long, all of the same length.
 pub(super) fn filter_down(simd: Simd, rows: &[&[u8]], filter: &[u32], out: &mut [u8]) {
     simd.run(
         #[inline(always)]
         || {
-            for (chunk, out) in out.chunks_mut(CHUNK).enumerate() {
+            for (chunk, out) in out.as_chunks_mut::<CHUNK>().0.iter_mut().enumerate() {
                 let row = |row: usize| -> &[u8; CHUNK] {
                     let values = rows[row].as_chunks::<CHUNK>().0;
                     &values[chunk]
@@ -117,25 +115,18 @@ pub(super) fn filter_down(simd: Simd, rows: &[&[u8]], filter: &[u32], out: &mut 
                     }
                 }
                 if any == [0; CHUNK] {
-                    out.fill(0);
+                    *out = [0; CHUNK];
                 } else if all == [255; CHUNK] {
-                    out.fill(255);
+                    *out = [255; CHUNK];
                 } else {
                     let sums = sum_down(row, filter);
-                    let mut values = [0; CHUNK];
-                    for (value, &sum) in values.iter_mut().zip(&sums) {
+                    for (value, &sum) in out.iter_mut().zip(&sums) {
                         *value = rules::round_filtered(sum);
                     }
-                    out.copy_from_slice(&values[..out.len()]);
                 }
             }
         },
     );
-}
-
-/// The length of rows of `length` values for [`filter_down`].
-pub(super) fn padded_row(length: usize) -> usize {
-    length.next_multiple_of(CHUNK)
 }
 
 /// A filter is symmetric, so rows at equal distance share a product.
@@ -156,16 +147,26 @@ fn sum_down<'a>(row: impl Fn(usize) -> &'a [u8; CHUNK], filter: &[u32]) -> [u32;
     sums
 }
 
-/// Rule 11: `foreground` over `background` with weight `a`.
+/// Rule 11: `foreground` over `background` with weight `a`; whatever `background` has more stays.
 pub(super) fn blend(simd: Simd, foreground: &[u8], a: &[u8], background: &mut [u8]) {
     simd.run(
         #[inline(always)]
         || {
-            for ((background, &foreground), &a) in background.iter_mut().zip(foreground).zip(a) {
-                // The sums of rule 11 stay below 2^16.
-                let a = u16::from(a);
-                let u = u16::from(foreground) * a + u16::from(*background) * (255 - a) + 128;
-                *background = ((u + (u >> 8)) >> 8) as u8;
+            let chunks = foreground.as_chunks::<CHUNK>().0.iter();
+            let chunks = chunks.zip(a.as_chunks::<CHUNK>().0);
+            let backgrounds = background.as_chunks_mut::<CHUNK>().0.iter_mut();
+            for (background, (foreground, a)) in backgrounds.zip(chunks) {
+                // Where the weight is 0 rule 11 changes nothing.
+                if *a == [0; CHUNK] {
+                    continue;
+                }
+                for ((background, &foreground), &a) in background.iter_mut().zip(foreground).zip(a)
+                {
+                    // The sums of rule 11 stay below 2^16.
+                    let a = u16::from(a);
+                    let u = u16::from(foreground) * a + u16::from(*background) * (255 - a) + 128;
+                    *background = ((u + (u >> 8)) >> 8) as u8;
+                }
             }
         },
     );
@@ -334,7 +335,7 @@ mod tests {
     }
 
     fn across_and_down(simd: Simd, filter: &[u32], seed: usize) {
-        let (length, radius) = (70, filter.len() / 2);
+        let (length, radius) = (3 * CHUNK, filter.len() / 2);
         let on = |x: usize| seed == 7 || (seed > 0 && (x * x / 3 + seed * x) % (3 + 9 * seed) < 8);
         let mask: Vec<u8> = (0..length).map(|x| 255 * u8::from(on(x))).collect();
         let sum = |x: usize, value: &dyn Fn(usize) -> u8| {
@@ -354,13 +355,13 @@ mod tests {
         filter_mask_across(simd, &padded, filter, &mut across);
         assert_eq!(across, expected, "{simd}, {filter:?}, {seed}");
         // The same down columns, each of which has its own values.
-        let width = 45;
+        let width = 2 * CHUNK;
         let value =
             |x: usize, y: usize| mask[y].wrapping_mul(u8::from(x % 7 > 2)) ^ (x % 5 / 4) as u8;
         let plane: Vec<Vec<u8>> = (0..length)
-            .map(|y| (0..padded_row(width)).map(|x| value(x, y)).collect())
+            .map(|y| (0..width).map(|x| value(x, y)).collect())
             .collect();
-        let nothing = vec![0; padded_row(width)];
+        let nothing = vec![0; width];
         for y in 0..length {
             let rows: Vec<&[u8]> = (0..filter.len())
                 .map(|tap| match (y + tap).checked_sub(radius) {

@@ -93,7 +93,7 @@ impl Upright {
             rules::tap(doubled, sampling.step[0], resized, sampling.level[0])
         };
         self.taps.set::<CHANNELS>((x0..x1).map(tap));
-        self.across.reset(CHANNELS * self.taps.padded_length());
+        self.across.reset(CHANNELS * self.taps.row_length());
         UprightRows {
             simd,
             sampling,
@@ -104,7 +104,7 @@ impl Upright {
 }
 
 impl<const CHANNELS: usize> UprightRows<'_, CHANNELS> {
-    /// Samples canvas row `y` into a planar row for each channel.
+    /// Samples canvas row `y` into a planar row for each channel, [`padded`] to whole chunks.
     pub fn sample(&mut self, y: i32, out: [&mut [u8]; CHANNELS]) {
         let tap = tap_down(self.sampling, y);
         let stride = self.sampling.level[0] as usize * CHANNELS;
@@ -123,12 +123,22 @@ impl<const CHANNELS: usize> UprightRows<'_, CHANNELS> {
             };
             bilinear::blend_across::<CHANNELS>(simd, texels, taps, planar);
         });
-        let length = taps.padded_length();
+        let length = taps.row_length();
         for (channel, out) in out.into_iter().enumerate() {
             let row = channel * length..(channel + 1) * length;
             bilinear::blend_down(simd, &top[row.clone()], &bottom[row], tap.weight, out);
         }
     }
+}
+
+/// The length of a row for so many columns; what lies behind them means nothing.
+pub(super) fn padded(columns: usize) -> usize {
+    columns.next_multiple_of(bilinear::ROW_CHUNK)
+}
+
+/// The distance of rows from one another if rows of [`padded`] length may begin at any column.
+pub(super) fn padded_stride(columns: usize) -> usize {
+    padded(columns) + bilinear::ROW_CHUNK
 }
 
 /// Rule 12: one pixel of a rotated source.

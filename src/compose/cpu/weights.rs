@@ -2,6 +2,7 @@
 
 use super::layer::LayerPixels;
 use super::rows;
+use super::sample::padded;
 use crate::compose::encode::{EncodedLayer, WEIGHT_FILTERED, WEIGHT_HARD, WEIGHT_SOFT};
 use crate::compose::simd::Simd;
 use crate::geometry::Rect;
@@ -15,15 +16,15 @@ pub(super) struct Weights {
     /// Where the coverage and the mask are known: the layer's extent, clipped to the canvas grown
     /// by the filter's radius, since what lies outside takes part in the blur.
     pub mask_rect: Rect,
-    /// 255 on the mask and 0 off it, row after row of `mask_rect`.
+    /// 255 on the mask and 0 off it, rows of `mask_rect`, [`padded`].
     pub mask: Vec<u8>,
     /// Canvas pixels that the layer can change.
     pub rect: Rect,
-    /// Blend weight in 255ths, row after row of `rect`.
+    /// Blend weight in 255ths, rows of `rect`, [`padded`]: 0 behind its columns, unless these are
+    /// off the canvas.
     pub weight: Vec<u8>,
-    /// The mask filtered along x, rows of `stride`.
+    /// The mask filtered along x, rows as long as those of `weight`.
     filtered_across: Vec<u8>,
-    stride: usize,
     padded: Vec<u16>,
     nothing: Vec<u8>,
 }
@@ -54,11 +55,9 @@ impl Weights {
         pixels: &LayerPixels,
         filter: &[u32],
     ) {
-        resize(
-            &mut self.mask,
-            self.mask_rect.width() * self.mask_rect.height(),
-        );
-        resize(&mut self.weight, self.rect.width() * self.rect.height());
+        let area = |rect: Rect| padded(rect.width()) * rect.height();
+        resize(&mut self.mask, area(self.mask_rect));
+        resize(&mut self.weight, area(self.rect));
         if self.rect.is_empty() {
             return;
         }
@@ -78,46 +77,45 @@ impl Weights {
     /// Rule 8.
     fn threshold(&mut self, simd: Simd, pixels: &LayerPixels) {
         let rect = self.mask_rect;
-        let rows = self.mask.chunks_exact_mut(rect.width());
+        let rows = self.mask.chunks_exact_mut(padded(rect.width()));
         for (y, mask) in (rect.y0..).zip(rows) {
             rows::threshold(simd, pixels.alpha(y, (rect.x0, rect.x1)), mask);
+            mask[rect.width()..].fill(0);
         }
     }
 
     fn copy_coverage(&mut self, pixels: &LayerPixels) {
         let rect = self.rect;
-        let rows = self.weight.chunks_exact_mut(rect.width());
+        let rows = self.weight.chunks_exact_mut(padded(rect.width()));
         for (y, weight) in (rect.y0..).zip(rows) {
             weight.copy_from_slice(pixels.alpha(y, (rect.x0, rect.x1)));
+            weight[rect.width()..].fill(0);
         }
     }
 
     /// Rule 9's first pass: each row of the mask, for the columns of `rect`.
     fn filter_across(&mut self, simd: Simd, filter: &[u32]) {
-        let width = self.rect.width();
-        self.stride = rows::padded_row(width);
-        resize(
-            &mut self.filtered_across,
-            self.stride * self.mask_rect.height(),
-        );
+        let width = padded(self.rect.width());
+        resize(&mut self.filtered_across, width * self.mask_rect.height());
         resize(&mut self.padded, rows::padded_length(width, filter.len()));
         // The padded row begins a radius left of `rect`; the mask lies somewhere in it.
         let radius = (filter.len() / 2) as i32;
         let start = (self.mask_rect.x0 - (self.rect.x0 - radius)) as usize;
-        let mask_rows = self.mask.chunks_exact(self.mask_rect.width());
-        let out_rows = self.filtered_across.chunks_exact_mut(self.stride);
+        let mask_width = self.mask_rect.width();
+        let mask_rows = self.mask.chunks_exact(padded(mask_width));
+        let out_rows = self.filtered_across.chunks_exact_mut(width);
         for (mask, out) in mask_rows.zip(out_rows) {
-            rows::widen_mask(simd, mask, start, &mut self.padded);
-            rows::filter_mask_across(simd, &self.padded, filter, &mut out[..width]);
+            rows::widen_mask(simd, &mask[..mask_width], start, &mut self.padded);
+            rows::filter_mask_across(simd, &self.padded, filter, out);
         }
     }
 
     /// Rule 9's second pass: down the columns, rows outside `mask_rect` being 0.
     fn filter_down(&mut self, simd: Simd, filter: &[u32]) {
-        let width = self.rect.width();
+        let width = padded(self.rect.width());
         let radius = (filter.len() / 2) as i32;
         self.nothing.clear();
-        self.nothing.resize(self.stride, 0);
+        self.nothing.resize(width, 0);
         let mask_height = self.mask_rect.height() as i32;
         let mut window: [&[u8]; MOST_WEIGHTS] = [&[]; MOST_WEIGHTS];
         let window = &mut window[..filter.len()];
@@ -125,7 +123,7 @@ impl Weights {
             let centre = y - self.mask_rect.y0;
             for (row, slot) in (centre - radius..=centre + radius).zip(&mut *window) {
                 *slot = if (0..mask_height).contains(&row) {
-                    &self.filtered_across[row as usize * self.stride..][..self.stride]
+                    &self.filtered_across[row as usize * width..][..width]
                 } else {
                     &self.nothing
                 };
@@ -134,15 +132,15 @@ impl Weights {
         }
     }
 
-    /// The weights of canvas row `y` of `rect`.
+    /// The weights of canvas row `y` of `rect`, padded.
     pub fn weight_row(&self, y: i32) -> &[u8] {
-        let width = self.rect.width();
+        let width = padded(self.rect.width());
         &self.weight[(y - self.rect.y0) as usize * width..][..width]
     }
 
     /// The mask of canvas row `y` of `mask_rect`, for the columns on the canvas.
     pub fn mask_row(&self, y: i32, on_canvas: Rect) -> &[u8] {
-        let start = (y - self.mask_rect.y0) as usize * self.mask_rect.width();
+        let start = (y - self.mask_rect.y0) as usize * padded(self.mask_rect.width());
         let first = start + (on_canvas.x0 - self.mask_rect.x0) as usize;
         &self.mask[first..][..on_canvas.width()]
     }

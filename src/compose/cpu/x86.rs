@@ -7,7 +7,7 @@ use std::arch::x86_64::{__m256i, __m512i};
 use bytemuck::cast;
 use pulp::x86::{V3, V4};
 
-use super::bilinear::{BIAS, PIXELS, SUM_BIAS, Taps, blend_down_plainly, eight, weight_pair};
+use super::bilinear::{BIAS, PIXELS, ROW_CHUNK, SUM_BIAS, Taps, eight, weight_pair};
 
 /// Texels lie below zero by this, so that they are the signed side of a product.
 const SIGN: u8 = 0x80;
@@ -76,7 +76,7 @@ pub(super) fn blend_across_avx512<const CHANNELS: usize>(
             let firsts: __m512i = cast(repeat::<16, 64>(const { texel_pairs(CHANNELS, true) }));
             let (sign, lacking): (__m512i, __m512i) = (cast([SIGN; 64]), cast([LACKING; 32]));
             let order: __m512i = cast(PLANAR_8);
-            let mut rows = planar.chunks_exact_mut(taps.padded_length());
+            let mut rows = planar.chunks_exact_mut(taps.row_length());
             let mut rows: [&mut [[i16; PIXELS]]; CHANNELS] =
                 std::array::from_fn(|_| rows.next().unwrap_or_default().as_chunks_mut().0);
             let offsets = taps.offsets.as_chunks::<PIXELS>().0;
@@ -126,7 +126,7 @@ pub(super) fn blend_across_avx2<const CHANNELS: usize>(
             let firsts: __m256i = cast(repeat::<16, 32>(const { texel_pairs(CHANNELS, true) }));
             let (sign, lacking): (__m256i, __m256i) = (cast([SIGN; 32]), cast([LACKING; 16]));
             let words: __m256i = cast(repeat::<16, 32>(PLANAR_2));
-            let mut rows = planar.chunks_exact_mut(taps.padded_length());
+            let mut rows = planar.chunks_exact_mut(taps.row_length());
             let mut rows: [&mut [[i16; 4]]; CHANNELS] =
                 std::array::from_fn(|_| rows.next().unwrap_or_default().as_chunks_mut().0);
             let offsets = taps.offsets.as_chunks::<4>().0;
@@ -181,7 +181,7 @@ pub(super) fn blend_down_avx512(
             let weights: __m512i = cast([weight_pair(weight); 16]);
             // Packing works within 128 bits, and so leaves their halves in turns.
             let in_order: __m512i = cast([0u64, 2, 4, 6, 1, 3, 5, 7]);
-            let (chunks, rest) = out.as_chunks_mut::<64>();
+            let chunks = out.as_chunks_mut::<ROW_CHUNK>().0;
             let (tops, bottoms) = (top.as_chunks::<32>().0, bottom.as_chunks::<32>().0);
             let pairs = tops
                 .as_chunks::<2>()
@@ -194,8 +194,6 @@ pub(super) fn blend_down_avx512(
                 let bytes = simd.avx512bw._mm512_packus_epi16(first, second);
                 *out = cast(simd.avx512f._mm512_permutexvar_epi64(in_order, bytes));
             }
-            let done = 64 * chunks.len();
-            blend_down_plainly(&top[done..], &bottom[done..], weight, rest);
         },
     );
 }
@@ -218,7 +216,7 @@ pub(super) fn blend_down_avx2(simd: V3, top: &[i16], bottom: &[i16], weight: u32
         #[inline(always)]
         || {
             let weights: __m256i = cast([weight_pair(weight); 8]);
-            let (chunks, rest) = out.as_chunks_mut::<32>();
+            let chunks = out.as_chunks_mut::<32>().0;
             let (tops, bottoms) = (top.as_chunks::<16>().0, bottom.as_chunks::<16>().0);
             let pairs = tops
                 .as_chunks::<2>()
@@ -232,8 +230,6 @@ pub(super) fn blend_down_avx2(simd: V3, top: &[i16], bottom: &[i16], weight: u32
                 // Packing works within 128 bits, and so leaves their halves in turns.
                 *out = cast(simd.avx2._mm256_permute4x64_epi64::<0b11_01_10_00>(bytes));
             }
-            let done = 32 * chunks.len();
-            blend_down_plainly(&top[done..], &bottom[done..], weight, rest);
         },
     );
 }

@@ -117,7 +117,6 @@ fn stages_are_named_and_add_up() {
         "composing on one thread",
         "composing on all threads",
         "the loader",
-        "the loader with nothing to compose",
     ];
     assert_eq!(whats, expected);
     assert!(report.checked.batches.iter().all(|it| it.samples == 2));
@@ -441,7 +440,7 @@ fn an_interrupted_benchmark_leaves_no_report() {
     assert!(kill.unwrap().success());
     let last = lines.last().unwrap_or_default();
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert_eq!(last, "error: stopped; nothing is left behind");
+    assert_eq!(last, "error: stopped; no unfinished file is left behind");
     assert!(!folder.path().join("bench.json").exists());
 }
 

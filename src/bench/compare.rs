@@ -165,7 +165,9 @@ impl Figure<'_> {
         let [low, high] = self.spread.interval;
         let [earlier_low, earlier_high] = before.spread.interval;
         let is_apart = low > earlier_high || high < earlier_low;
-        let verdict = match is_apart && (ratio - 1.0).abs() > tolerance {
+        // By how much the slower of both is slower, for rates and times alike.
+        let difference = 1.0 - speed.min(1.0 / speed);
+        let verdict = match is_apart && difference > tolerance {
             false => Verdict::Same,
             true if speed > 1.0 => Verdict::Faster,
             true => Verdict::Slower,

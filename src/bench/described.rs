@@ -54,6 +54,8 @@ pub struct WorkloadReport {
     pub instances_per_scene: f64,
     /// Cutouts.
     pub cutouts: usize,
+    /// Mean bytes of a cutout in its shards, mip chain and all.
+    pub cutout_bytes: f64,
     /// Bytes of both packs' shards.
     pub pack_bytes: u64,
 }
@@ -116,6 +118,7 @@ impl WorkloadReport {
             jpeg_scenes: scenes.jpeg,
             instances_per_scene: scenes.instances,
             cutouts: packs.bank.len(),
+            cutout_bytes: packs.bank.manifest().bytes() as f64 / packs.bank.len().max(1) as f64,
             pack_bytes: packs.scenes.manifest().bytes() + packs.bank.manifest().bytes(),
         }
     }
@@ -175,6 +178,13 @@ impl WorkloadReport {
             self.pack_bytes as f64 / 1e6,
             self.packs
         )
+    }
+}
+
+impl WorkloadReport {
+    /// Whether most scenes are JPEG files.
+    pub fn is_jpeg(&self) -> bool {
+        self.jpeg_scenes > self.scenes / 2
     }
 }
 

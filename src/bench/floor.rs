@@ -3,15 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bank::{CUTOUT_CHANNELS, SCENE_CHANNELS};
-use crate::compose::batch::words_of;
-use crate::compose::encode::{Sampling, Source};
+use crate::compose::encode::Source;
 use crate::compose::{Batch, Encoded, MaskOutput};
-use crate::geometry::Rect;
 
 /// Bytes that each image of a batch needs moved at least, on average: what is written and what is
 /// read, each byte once.
 ///
-/// Written are the image in its final type and the masks of what stays. Read are the texels of the
+/// Written are the image in its final type and the masks of what stays, as far as their boxes reach:
+/// elsewhere memory that is used again has nothing to change. Read are the texels of the
 /// chosen levels, as far as they lie on the canvas, or a JPEG scene's file, and the scene instances'
 /// mask bits. Boxes, labels, run lengths and the encoded plan are a few KB and do not count; nor does
 /// what a back end keeps for itself in between.
@@ -19,7 +18,7 @@ use crate::geometry::Rect;
 pub struct Floor {
     /// The image.
     pub image: f64,
-    /// Masks of what stays.
+    /// Masks of what stays, within their boxes.
     pub masks: f64,
     /// Texels of scene and layers.
     pub texels: f64,
@@ -36,16 +35,17 @@ impl Floor {
             ..Floor::default()
         };
         if batch.spec().masks == MaskOutput::Bits {
-            let mask = 4 * words_of(canvas.width() as usize) * canvas.height() as usize;
-            floor.masks = (batch.instance_count() * mask) as f64;
+            let samples = (0..batch.len()).filter_map(|sample| batch.sample(sample));
+            let boxes = samples.flat_map(|sample| sample.boxes);
+            floor.masks = boxes.map(mask_bytes).sum();
         }
         for sample in &encoded.samples {
             floor.texels += match encoded.sources[sample.source as usize] {
                 Source::Jpeg { file, .. } => file.len() as f64,
-                Source::Mapped(_) => read_texels(&sample.sampling, canvas.rect(), SCENE_CHANNELS),
+                Source::Mapped(_) => sample.sampling.bytes_on(canvas.rect(), SCENE_CHANNELS),
             };
             for layer in encoded.layers_of(sample) {
-                floor.texels += read_texels(&layer.sampling, canvas.rect(), CUTOUT_CHANNELS);
+                floor.texels += layer.sampling.bytes_on(canvas.rect(), CUTOUT_CHANNELS);
             }
             let masks = encoded.instances_of(sample).map(|(_, mask)| mask.len());
             floor.mask_bits += masks.sum::<usize>() as f64;
@@ -65,26 +65,17 @@ impl Floor {
     }
 }
 
-/// Bytes of the chosen level whose pixels lie on the canvas. A rotated layer counts as if it were
-/// not: the same share of it is there, about.
-fn read_texels(sampling: &Sampling, canvas: Rect, channels: usize) -> f64 {
-    let [x0, y0] = sampling.offset;
-    let [width, height] = sampling.resized;
-    let placed = Rect {
-        x0,
-        y0,
-        x1: x0 + width as i32,
-        y1: y0 + height as i32,
-    };
-    let area = |rect: Rect| rect.width() as f64 * rect.height() as f64;
-    let shown = area(placed.intersect(canvas)) / area(placed).max(1.0);
-    let [across, down] = sampling.level.map(f64::from);
-    across * down * channels as f64 * shown
+/// Bytes of the mask words in a box.
+fn mask_bytes(&[x0, y0, x1, y1]: &[f32; 4]) -> f64 {
+    let words = (x1 / 32.0).ceil() - (x0 / 32.0).floor();
+    f64::from(4.0 * words * (y1 - y0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compose::encode::Sampling;
+    use crate::geometry::Rect;
 
     #[test]
     fn what_lies_outside_is_not_read() {
@@ -104,8 +95,14 @@ mod tests {
             x1: 100,
             y1: 50,
         };
-        assert_eq!(read_texels(&sampling([0, 0]), canvas, 4), 800.0);
-        assert_eq!(read_texels(&sampling([-20, 40]), canvas, 4), 100.0);
-        assert_eq!(read_texels(&sampling([100, 0]), canvas, 3), 0.0);
+        assert_eq!(sampling([0, 0]).bytes_on(canvas, 4), 800.0);
+        assert_eq!(sampling([-20, 40]).bytes_on(canvas, 4), 100.0);
+        assert_eq!(sampling([100, 0]).bytes_on(canvas, 3), 0.0);
+    }
+
+    #[test]
+    fn masks_count_by_the_words_of_their_boxes() {
+        assert_eq!(mask_bytes(&[31.0, 2.0, 33.0, 5.0]), 24.0);
+        assert_eq!(mask_bytes(&[32.0, 0.0, 64.0, 10.0]), 40.0);
     }
 }

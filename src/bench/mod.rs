@@ -134,7 +134,7 @@ struct Bench<'a> {
     packs: &'a Packs,
     options: &'a BenchOptions,
     threads: NonZero<usize>,
-    /// That so many of the threads can be on at a time.
+    /// How many of the threads can run at once.
     cores: f64,
     prefetch: usize,
     goes_on: &'a dyn Fn() -> bool,

@@ -97,8 +97,8 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Taken from a report; `cutout_bytes` is the mean of its bank, which it does not tell.
-    pub fn of(report: &Report, cutout_bytes: f64) -> Measured {
+    /// Taken from a report.
+    pub fn of(report: &Report) -> Measured {
         let workload = &report.workload;
         let before = ["plan", "gather", "decode"];
         let stages = report.stages.iter();
@@ -108,7 +108,11 @@ impl Measured {
             .sum();
         let copy = report.ceilings.get(ceiling::COPY_ONE_THREAD);
         Measured {
-            per_core: report.loader.images_per_second_per_core,
+            // On a GPU the loader is the GPU's; composing is the CPU's in either case.
+            per_core: match workload.device.as_str() {
+                "cpu" => report.loader.images_per_second_per_core,
+                _ => report.composing.images_per_second_per_core,
+            },
             host_seconds: microseconds / 1e6,
             copied_per_core: copy.map_or(0.0, |copy| 1e9 * copy.spread.median),
             shape: Shape {
@@ -116,9 +120,9 @@ impl Measured {
                 layers: workload.layers as f64,
                 instances: workload.instances_per_scene,
                 scene: workload.scene_size,
-                cutout_bytes,
+                cutout_bytes: workload.cutout_bytes,
             },
-            is_jpeg: 2 * workload.jpeg_scenes > workload.scenes,
+            is_jpeg: workload.is_jpeg(),
         }
     }
 

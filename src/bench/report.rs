@@ -172,7 +172,7 @@ pub struct Headspace {
     pub loader_percent: f64,
 }
 
-/// What was held against the reference. All of it was equal to the bit, or there were no report.
+/// What was held against the reference. All of it was equal to the bit, or there would be no report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Checked {
     /// What the reference is, in words.

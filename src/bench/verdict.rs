@@ -74,14 +74,17 @@ impl Report {
         };
         let why = match stage.name.as_str() {
             "decode" => "scenes packed raw need none",
-            _ if stage.percent_of_ceiling >= NEAR_MEMORY => "memory is the limit",
+            _ if self.composing.one_thread.percent_of_ceiling >= NEAR_MEMORY => {
+                "memory is the limit"
+            }
             _ => "arithmetic, not memory, is the limit",
         };
         format!(
-            "`{}`, {:.0} % of composing, at {:.0} % of what a copy reaches: {why}",
+            "`{}`, {:.0} % of composing, which moves its floor of bytes at {:.0} % of what a copy \
+             reaches: {why}",
             stage.name,
             100.0 * stage.share,
-            stage.percent_of_ceiling
+            self.composing.one_thread.percent_of_ceiling
         )
     }
 

@@ -189,7 +189,9 @@ fn tell(told: Told<'_>) {
 
 fn explain(error: BenchError) -> anyhow::Error {
     match error {
-        BenchError::Stopped => Interrupted("stopped; nothing is left behind".to_owned()).into(),
+        BenchError::Stopped => {
+            Interrupted("stopped; no unfinished file is left behind".to_owned()).into()
+        }
         error @ (BenchError::Baseline { .. } | BenchError::OtherWorkload { .. }) => {
             Usage(error.to_string()).into()
         }

@@ -90,7 +90,7 @@ impl PredictFlags {
         sources: &SourceFlags,
     ) -> Result<()> {
         let means = self.means(report, packs);
-        let measured = Measured::of(report, means.cutout_bytes);
+        let measured = Measured::of(report);
         check_encoding(sources, &measured)?;
         let job = self.job(&measured, &means, workload, sources);
         say(format_args!("cores     as those of {}", report.machine))?;
@@ -132,7 +132,7 @@ impl PredictFlags {
     }
 
     fn means(&self, report: &Report, packs: Option<&Packs>) -> Means {
-        let is_jpeg = 2 * report.workload.jpeg_scenes > report.workload.scenes;
+        let is_jpeg = report.workload.is_jpeg();
         let (mut jpeg_bytes, mut cutout_bytes) = (JPEG_BYTES, CUTOUT_BYTES);
         let (mut scenes, mut cutouts) = (EPOCH, BANK);
         if let Some(Packs {

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::compose::Simd;
 use common::{Interrupted, Usage};
 
 /// Copy-paste augmentation at line rate: banks of object cutouts, exact composition.
@@ -56,7 +57,15 @@ enum Command {
 pub fn main() -> ExitCode {
     // A parse error prints itself and exits with 2, help with 0.
     let arguments = Arguments::parse();
-    let result = match arguments.command {
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    Simd::check_environment().map_err(Usage)?;
+    match command {
         Command::Demo(demo) => demo.run(),
         Command::Pack(pack) => pack.run(),
         Command::Import(import) => import.run(),
@@ -68,10 +77,6 @@ pub fn main() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         #[cfg(feature = "build")]
         Command::Build(build) => build.run(),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report(&error),
     }
 }
 

@@ -59,6 +59,25 @@ pub struct Sampling {
     pub sin: i32,
 }
 
+impl Sampling {
+    /// Bytes of the chosen level whose pixels lie on the canvas. A rotated layer counts as if it were
+    /// not: the same share of it is there, about.
+    pub(crate) fn bytes_on(&self, canvas: Rect, channels: usize) -> f64 {
+        let [x0, y0] = self.offset;
+        let [width, height] = self.resized;
+        let placed = Rect {
+            x0,
+            y0,
+            x1: x0 + width as i32,
+            y1: y0 + height as i32,
+        };
+        let area = |rect: Rect| rect.width() as f64 * rect.height() as f64;
+        let shown = area(placed.intersect(canvas)) / area(placed).max(1.0);
+        let [across, down] = self.level.map(f64::from);
+        across * down * channels as f64 * shown
+    }
+}
+
 /// A scene placement and the ranges of what belongs to its sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

@@ -44,6 +44,20 @@ impl Simd {
         all
     }
 
+    /// What is wrong with the environment variable `PASTEBANK_SIMD`, if anything is.
+    ///
+    /// # Errors
+    /// What it says and what this machine has.
+    pub fn check_environment() -> Result<(), String> {
+        let Ok(name) = std::env::var(VARIABLE) else {
+            return Ok(());
+        };
+        let named: Result<Simd, String> = name.parse();
+        named
+            .map(|_| ())
+            .map_err(|problem| format!("{VARIABLE}: {problem}"))
+    }
+
     /// The widest that this machine has, or the one that the environment variable `PASTEBANK_SIMD`
     /// names: `baseline`, `sse`, `avx2` or `avx512`. One that cannot be had is warned of, once.
     pub fn detected() -> Simd {

@@ -11,7 +11,8 @@ impl ImageFormat {
     /// The file of an image of 8-bit RGB pixels, row after row, as [`write()`](super::write()) writes
     /// it.
     ///
-    /// JPEG files keep colour at full resolution, as pasted edges would bleed otherwise.
+    /// JPEG files keep colour at full resolution, as pasted edges would bleed otherwise, and are made
+    /// with integers only: equal pixels, equal bytes everywhere.
     ///
     /// # Errors
     /// [`EncodeError`] if there are fewer `pixels` than `size` says.

@@ -54,7 +54,8 @@ def summary(pairs, agreements, core_counts, pastebank):
     """Everything as JSON's objects."""
     speed = []
     for cores in core_counts:
-        own = [run for peer in PEERS for run in pairs[cores, peer.name].own]
+        # One run of pastebank serves the peer before it and the one behind it.
+        own = list({id(run): run for peer in PEERS for run in pairs[cores, peer.name].own}.values())
         speed.append(speed_of(OWN, cores, own))
         for peer in PEERS:
             pair = pairs[cores, peer.name]
@@ -105,13 +106,14 @@ def speed_table(speed, core_counts):
 
 
 def agreement_table(agreements):
-    heads = ["composer", "mask IoU, mean (least)", "box, mean (greatest) px", "pixels", "pixels of two pasted masks"]
+    heads = ["composer", "mask IoU, mean (least)", "instances missing, extra", "box, mean (greatest) px", "pixels", "pixels of two pasted masks"]
     heads += ["edge's width, px", "half-way point outside the mask, px"]
     rows = []
     for name, it in agreements.items():
-        row = [name] + ["1 (1)", "0 (0)", "0", "0"]
+        row = [name] + ["1 (1)", "0, 0", "0 (0)", "0", "0"]
         if "mask_iou_mean" in it:
             row = [name, f"{it['mask_iou_mean']:.4f} ({it['mask_iou_least']:.2f})"]
+            row += [f"{it['instances_missing']}, {it['instances_extra']}"]
             boxes = f"{it['box_difference_mean_px']:.2f} ({it['box_difference_greatest_px']:.0f})"
             row += [boxes, f"{it['pixel_difference_mean']:.2f}"]
             row += [f"{it['pixels_of_two_pasted_masks_mean']:,.0f}"]

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 pub struct StageCost {
     /// Summed over all threads.
     pub time: Duration,
-    /// Bytes that the stage read and wrote, each once: texels, planes, masks and images, without the
-    /// few KB of the encoded plan.
+    /// Bytes of the texels, rows, masks and images that the stage read and wrote, each once; also of
+    /// what its loops passed over because nothing happens there. Without the few KB of the encoded
+    /// plan.
     pub bytes: u64,
 }
 

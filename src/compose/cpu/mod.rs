@@ -25,10 +25,11 @@ use std::thread;
 
 use super::Backend;
 use super::batch::{Batch, SampleSlot, words_of};
-use super::encode::{Encoded, EncodedSample, Source};
+use super::encode::{Encoded, EncodedSample, LAYER_CHANNELS, Source};
 use super::error::ComposeError;
 use super::output::{MaskOutput, OutputSpec};
 use super::simd::Simd;
+use crate::bank::SCENE_CHANNELS;
 use compose::{Canvas, Full};
 use convert::Tables;
 use costs::Stopwatch;
@@ -214,8 +215,9 @@ impl SampleComposer {
         canvas.simd = self.simd;
         canvas.reset(encoded.canvas);
         canvas.scene(sample, texels, encoded.pad);
-        // Three planes of 8 bits and the top map of 16.
-        let moved = texels.len() + 5 * encoded.canvas.pixels();
+        let whole = canvas.rect();
+        let read = sample.sampling.bytes_on(whole, SCENE_CHANNELS) as usize;
+        let moved = read + 3 * encoded.canvas.pixels();
         watch.lap(&mut self.costs.compose, moved);
         self.full.clear();
         for (number, layer) in encoded.layers_of(sample).iter().enumerate() {
@@ -226,10 +228,9 @@ impl SampleComposer {
             };
             let around = self.weights.place(layer, canvas.rect());
             self.layer.sample(self.simd, layer, &texels, around);
-            watch.lap(
-                &mut self.costs.compose,
-                texels.len() + 4 * around.width() * around.height(),
-            );
+            let read = layer.sampling.bytes_on(whole, LAYER_CHANNELS) as usize;
+            let sampled = LAYER_CHANNELS * around.width() * around.height();
+            watch.lap(&mut self.costs.compose, read + sampled);
             self.weights.compute(self.simd, layer, &self.layer, filter);
             let (masked, weighted) = (self.weights.mask.len(), self.weights.weight.len());
             // Alpha is read, mask and weight written.
@@ -253,12 +254,8 @@ impl SampleComposer {
     ) -> Result<(), ComposeError> {
         let mut watch = Stopwatch::start();
         let canvas = &self.canvas;
-        self.visible.count_layers(canvas, &self.full);
-        let mask_words = words_of(canvas.width) * canvas.height;
-        watch.lap(
-            &mut self.costs.visible,
-            2 * canvas.top.len() + 4 * mask_words,
-        );
+        let moved = self.visible.count_layers(canvas, &self.full);
+        watch.lap(&mut self.costs.visible, moved);
         if spec.masks == MaskOutput::Bits {
             let candidates = (sample.instance_count + sample.layer_count) as usize;
             let stride = words_of(canvas.width);
@@ -278,15 +275,10 @@ impl SampleComposer {
             &mut self.visible,
             results,
         )?;
-        let read: usize = encoded
-            .instances_of(sample)
-            .map(|(_, mask)| mask.len())
-            .sum();
-        let written = match spec.masks {
-            MaskOutput::Bits => 4 * mask_words * slot.settled.len(),
-            MaskOutput::Rle | MaskOutput::None => 0,
-        };
-        watch.lap(&mut self.costs.settle, read + written);
+        let masks = encoded.instances_of(sample).map(|(_, mask)| mask.len());
+        let written = slot.settled.iter().map(settle::bytes_of);
+        let moved = masks.sum::<usize>() + written.sum::<usize>();
+        watch.lap(&mut self.costs.settle, moved);
         Ok(())
     }
 }

@@ -148,6 +148,7 @@ pub(super) struct RotatedPixel {
 }
 
 impl RotatedPixel {
+    #[inline(always)]
     pub fn new(sampling: &Sampling, x: i32, y: i32) -> RotatedPixel {
         let [width, height] = sampling.resized.map(i64::from);
         let [cos, sin] = [sampling.cos, sampling.sin].map(i64::from);
@@ -165,6 +166,7 @@ impl RotatedPixel {
         }
     }
 
+    #[inline(always)]
     pub fn is_inside(&self, sampling: &Sampling) -> bool {
         let [width, height] = sampling.resized.map(i64::from);
         0 < self.across

@@ -172,6 +172,16 @@ fn settle_instances(
     Ok(())
 }
 
+/// Bytes that were moved for one that stays, within its box: its bits, which are cleared and written,
+/// and what they come from.
+pub(super) fn bytes_of(settled: &Settled) -> usize {
+    let rect = settled.rect;
+    let words = words_of(rect.x1 as usize) - rect.x0 as usize / 32;
+    // A layer's bits come from tops of 16 bits, a scene instance's from those that layers own.
+    let from = if settled.layer.is_some() { 64 } else { 4 };
+    words * rect.height() * (8 + from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -54,8 +54,8 @@ impl Slot<'_> {
 }
 
 impl Visible {
-    /// Reads the top map within the layers' boxes.
-    pub fn count_layers(&mut self, canvas: &Canvas, full: &[Full]) {
+    /// Reads the top map within the layers' boxes; returns how many bytes that moved.
+    pub fn count_layers(&mut self, canvas: &Canvas, full: &[Full]) -> usize {
         self.layers.clear();
         self.layers.resize(full.len(), NOTHING_SEEN);
         let words = words_of(canvas.width);
@@ -68,7 +68,7 @@ impl Visible {
             y1: union.y1.max(full.rect.y1),
         });
         if touched.is_empty() {
-            return;
+            return 4 * self.owned.len();
         }
         let (first, end) = (touched.x0 as usize / 32, words_of(touched.x1 as usize));
         for y in touched.y0..touched.y1 {
@@ -83,6 +83,7 @@ impl Visible {
                 *owned = count_word(&mut self.layers, pixels, changes, (x, y));
             }
         }
+        4 * self.owned.len() + 64 * (end - first) * touched.height()
     }
 
     /// Rule 5 for all columns and rows of the scene on the canvas.

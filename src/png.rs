@@ -9,7 +9,7 @@ use crate::geometry::Size;
 /// The PNG file of 8-bit RGB pixels, row after row.
 ///
 /// The fast compression, and one filter for all rows: trying each filter on each row took a third of
-/// the encoder's time for files that are hardly smaller (`cargo bench --bench dataset`).
+/// the encoder's time for files of the same size.
 pub(crate) fn encode(pixels: &[u8], size: Size) -> ImageResult<Vec<u8>> {
     if pixels.len() != size.pixels() * 3 {
         let kind = ParameterErrorKind::DimensionMismatch;

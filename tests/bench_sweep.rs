@@ -155,7 +155,6 @@ fn a_prediction_is_made_from_a_report_or_from_a_quick_look() {
         .parse()
         .unwrap();
     assert!((told - most).abs() <= 1.0, "{row}, not {most}");
-    // Eight times as many bytes take eight times as long, about.
     let larger = ["--from", "a.json", "--canvas", "256x192"];
     let larger = run(&[&job[..], &larger].concat(), folder.path());
     assert!(

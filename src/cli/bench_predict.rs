@@ -32,7 +32,7 @@ pub(super) struct PredictFlags {
     /// Mean bytes of a scene as a JPEG file [default: 186000, or that of --scenes].
     #[arg(long, value_name = "BYTES", requires = "predict", value_parser = parse_amount)]
     jpeg_bytes: Option<f64>,
-    /// Mean bytes of a cutout in the bank [default: 122000, or that of --bank].
+    /// Mean bytes of a cutout in the bank [default: that of what was measured].
     #[arg(long, value_name = "BYTES", requires = "predict", value_parser = parse_amount)]
     cutout_bytes: Option<f64>,
     /// Scenes of an epoch [default: 118287, or those of --scenes].
@@ -65,9 +65,8 @@ fn parse_amount(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a number above 0 and up to 1e18 was expected".to_owned())
 }
 
-/// What COCO's photographs and objects take, packed: the means of a sample of 56 and 480.
+/// What COCO's photographs take as JPEG files: the mean of a sample of 56.
 const JPEG_BYTES: f64 = 186_000.0;
-const CUTOUT_BYTES: f64 = 122_000.0;
 /// Images of COCO's train2017.
 const EPOCH: f64 = 118_287.0;
 const BANK: f64 = 1e6;
@@ -133,7 +132,7 @@ impl PredictFlags {
 
     fn means(&self, report: &Report, packs: Option<&Packs>) -> Means {
         let is_jpeg = report.workload.is_jpeg();
-        let (mut jpeg_bytes, mut cutout_bytes) = (JPEG_BYTES, CUTOUT_BYTES);
+        let (mut jpeg_bytes, cutout_bytes) = (JPEG_BYTES, report.workload.cutout_bytes);
         let (mut scenes, mut cutouts) = (EPOCH, BANK);
         if let Some(Packs {
             scenes: pack, bank, ..
@@ -143,7 +142,6 @@ impl PredictFlags {
             if is_jpeg {
                 jpeg_bytes = mean(pack.manifest().bytes(), pack.len());
             }
-            cutout_bytes = mean(bank.manifest().bytes(), bank.len());
             (scenes, cutouts) = (pack.len() as f64, bank.len() as f64);
         }
         Means {

@@ -50,7 +50,7 @@ fn elements(svg: &str) -> (Vec<String>, Vec<String>) {
         let end = start + rest[start..].find('>').expect("an open tag");
         let tag = &rest[start + 1..end];
         assert!(
-            !tag.contains('<') && tag.matches('"').count() % 2 == 0,
+            !tag.contains('<') && tag.matches('"').count().is_multiple_of(2),
             "{tag}"
         );
         let name = tag

@@ -65,7 +65,8 @@ fn numbers(values: &[usize]) -> Vec<Value> {
 
 #[test]
 fn one_thing_is_varied_and_everything_is_measured_and_checked() {
-    let varied: [(Varied, Vec<Value>, fn(&Report) -> usize); 5] = [
+    type Told = fn(&Report) -> usize;
+    let varied: [(Varied, Vec<Value>, Told); 5] = [
         (Varied::Threads, numbers(&[1, 2]), |it| it.workload.threads),
         (Varied::Layers, numbers(&[0, 4]), |it| it.workload.layers),
         (Varied::Batch, numbers(&[1, 3]), |it| it.workload.batch),

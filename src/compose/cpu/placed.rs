@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn runs_are_found_at_any_bit() {
         let mask: Vec<u8> = (0..40u32)
-            .map(|byte| (byte * byte * 37 >> 3) as u8)
+            .map(|byte| ((byte * byte * 37) >> 3) as u8)
             .collect();
         let bit = |at: usize| mask[at / 8] >> (at % 8) & 1 == 1;
         for start in 0..70 {

@@ -63,7 +63,7 @@
 //!
 //! # Features
 //!
-//! All but the last are on by default and need nothing but a stable Rust toolchain.
+//! All but the last two are on by default and need nothing but a stable Rust toolchain.
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -75,6 +75,7 @@
 //! | `candle` | batches as candle tensors |
 //! | `build` | making banks with models: generate, segment, score, filter; needs `pack`, `view`, `candle` |
 //! | `cuda` | composing on NVIDIA GPUs; the driver is looked for at run time |
+//! | `turbojpeg` | libjpeg-turbo in the benchmark of JPEG decoders; needs a C compiler, cmake and nasm |
 //! | `candle-cuda` | models on GPUs, and batches as candle's CUDA tensors without a copy; needs nvcc to build and CUDA's libraries to start |
 //!
 //! `unsafe` is denied but for the two calls in [`bank::map`] and in [`cuda`].

@@ -176,6 +176,7 @@ fn wrong_flags_are_refused() {
         (&["--sweep", "canvases"][..], "bank-size"),
         (&["--values", "1,2"], "--sweep"),
         (&["--plot", "a.svg"], "--sweep"),
+        (&["--sweep", "threads", "--plot", "a.png"], ".svg"),
         (&["--sweep", "threads", "--values", "1,0"], "1..=1024"),
         (
             &["--sweep", "threads", "--sweep", "batch", "--values", "1"],

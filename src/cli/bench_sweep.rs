@@ -25,7 +25,7 @@ pub(super) struct SweepFlags {
     #[arg(long, value_name = "FILE", requires = "sweep")]
     csv: Option<PathBuf>,
     /// Draw the points as an SVG file; of several sweeps each gets its name before the ending.
-    #[arg(long, value_name = "FILE.svg", requires = "sweep")]
+    #[arg(long, value_name = "FILE.svg", requires = "sweep", value_parser = parse_svg)]
     plot: Option<PathBuf>,
 }
 
@@ -119,5 +119,13 @@ impl SweepFlags {
             .extension()
             .map_or("svg".into(), |it| it.to_string_lossy());
         path.with_file_name(format!("{stem}-{}.{ending}", axis.name()))
+    }
+}
+
+fn parse_svg(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension().is_some_and(|ending| ending == "svg") {
+        true => Ok(path),
+        false => Err("plots are SVG files: a name that ends with .svg was expected".to_owned()),
     }
 }

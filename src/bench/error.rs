@@ -21,7 +21,7 @@ pub enum BenchError {
     Wrong {
         /// What was measured.
         what: &'static str,
-        /// What differs first: sample, stage, pixel and both values.
+        /// What differs first, and in which sample.
         problem: String,
     },
     /// A file cannot be written.

@@ -14,7 +14,7 @@ struct Series {
     name: &'static str,
     /// Seconds of each run, that of the warm-up first.
     seconds: Vec<f64>,
-    /// Bytes of the last run: it is the same work in all.
+    /// Bytes of one run: it is the same work in all.
     bytes: u64,
 }
 

@@ -23,8 +23,8 @@ use crate::bench::{
 ///
 /// One workload is measured in one run: ceilings, stages, composing, the whole loader. Everything is
 /// repeated until its median is steady or its time is over: median [least..greatest]. The last batch
-/// of all that is timed is compared with a reference; a wrong result ends with an error and gives no
-/// figure.
+/// of composing and of the loader is compared with a reference; a wrong result ends with an error and
+/// gives no figure.
 #[derive(Args)]
 pub(super) struct Bench {
     #[command(flatten)]

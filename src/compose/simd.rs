@@ -25,7 +25,7 @@ pub enum Simd {
     Avx512(V4),
 }
 
-/// Names an instruction set for all that does not name one itself.
+/// Names an instruction set wherever none is named in code.
 const VARIABLE: &str = "PASTEBANK_SIMD";
 /// The one that all use that do not name one.
 static DETECTED: OnceLock<Simd> = OnceLock::new();

@@ -1,6 +1,7 @@
 //! Rule 4's blends and rule 15's look-up in the words of AVX2 and AVX-512.
 //!
 //! The tokens of [`pulp`] prove that the machine has the instructions, so nothing here is unsafe.
+//! Arrays' `map` is not used in these loops: it is no part of the function that has the instructions.
 
 use std::arch::x86_64::{__m256i, __m512i};
 
@@ -61,7 +62,7 @@ fn pair(texels: &[u8], offset: u32) -> i64 {
     i64::from_le_bytes(eight(texels, offset))
 }
 
-/// Arrays' `map` is not used in these loops: it is no part of the function that has the instructions.
+/// Rule 4 along x, eight pixels at a time.
 pub(super) fn blend_across_avx512<const CHANNELS: usize>(
     simd: V4,
     texels: &[u8],
@@ -112,6 +113,7 @@ const PLANAR_2: [u8; 16] = [0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15
 /// From halves of such dwords to four pixels of a channel side by side.
 const PLANAR_4: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 
+/// Rule 4 along x, four pixels at a time.
 pub(super) fn blend_across_avx2<const CHANNELS: usize>(
     simd: V3,
     texels: &[u8],

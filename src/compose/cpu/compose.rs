@@ -1,4 +1,4 @@
-//! The canvas: the scene, then each layer over it (rules 7, 10, 11 and 13).
+//! The canvas: the scene, then each layer over it (rules 7, 10 and 11).
 
 use super::layer::LayerPixels;
 use super::rows;
@@ -10,10 +10,7 @@ use crate::compose::rules::IDENTITY_COLOUR;
 use crate::compose::simd::Simd;
 use crate::geometry::{Rect, Size};
 
-/// The top of a pixel that no layer's mask has.
-pub(super) const NO_LAYER: u16 = u16::MAX;
-
-/// One sample's pixels in the making, as three planes, and which layer is on top where.
+/// One sample's pixels in the making, as three planes.
 #[derive(Debug, Default)]
 pub(super) struct Canvas {
     pub width: usize,
@@ -22,47 +19,18 @@ pub(super) struct Canvas {
     planes: [Vec<u8>; 3],
     /// The width and what loops may overwrite behind it.
     stride: usize,
-    /// Rule 13's top map, [`NO_LAYER`] for none.
-    pub top: Vec<u16>,
-    /// Where layers were put since the top map was last without any.
-    covered: Vec<Rect>,
-    top_width: usize,
     pub simd: Simd,
     upright: Upright,
 }
 
-/// A layer before occlusion: rule 14's full area and box0.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Full {
-    pub area: u32,
-    pub rect: Rect,
-}
-
 impl Canvas {
-    /// Makes room for a canvas of this size without a layer on it.
+    /// Makes room for a canvas of this size.
     pub fn reset(&mut self, size: Size) {
         self.width = size.width() as usize;
         self.height = size.height() as usize;
         self.stride = padded_stride(self.width);
         for plane in &mut self.planes {
             resize(plane, self.stride * self.height);
-        }
-        self.uncover(size.pixels());
-    }
-
-    /// Takes all layers from the top map, which becomes one of so many pixels.
-    fn uncover(&mut self, pixels: usize) {
-        if self.top.len() != pixels || self.top_width != self.width {
-            self.covered.clear();
-            self.top.clear();
-            self.top.resize(pixels, NO_LAYER);
-            self.top_width = self.width;
-        }
-        for rect in self.covered.drain(..) {
-            for y in rect.y0..rect.y1 {
-                let start = y as usize * self.width + rect.x0 as usize;
-                self.top[start..][..rect.width()].fill(NO_LAYER);
-            }
         }
     }
 
@@ -135,19 +103,8 @@ impl Canvas {
         }
     }
 
-    /// Rules 10, 11 and 13 for layer number `number`; returns its area and box before occlusion.
-    pub fn layer(
-        &mut self,
-        number: u16,
-        layer: &EncodedLayer,
-        pixels: &mut LayerPixels,
-        weights: &Weights,
-    ) -> Full {
-        self.blend(layer, pixels, weights);
-        self.cover(number, weights)
-    }
-
-    fn blend(&mut self, layer: &EncodedLayer, pixels: &mut LayerPixels, weights: &Weights) {
+    /// Rules 10 and 11: a layer over what is there.
+    pub fn blend(&mut self, layer: &EncodedLayer, pixels: &mut LayerPixels, weights: &Weights) {
         let (simd, rect) = (self.simd, weights.rect);
         for y in rect.y0..rect.y1 {
             let weight = weights.weight_row(y);
@@ -161,31 +118,5 @@ impl Canvas {
                 rows::blend(simd, foreground, weight, background);
             }
         }
-    }
-
-    /// Rule 13: the layer is on top of its mask's pixels.
-    fn cover(&mut self, number: u16, weights: &Weights) -> Full {
-        let on_canvas = weights.mask_rect.intersect(self.rect());
-        let mut full = Full {
-            area: 0,
-            rect: Rect::NOTHING,
-        };
-        // A mask that lies wholly outside can still reach the canvas through its blur.
-        if on_canvas.is_empty() {
-            return full;
-        }
-        self.covered.push(on_canvas);
-        for y in on_canvas.y0..on_canvas.y1 {
-            let mask = weights.mask_row(y, on_canvas);
-            let Some((first, end)) = rows::span_of_nonzero(mask) else {
-                continue;
-            };
-            let x0 = on_canvas.x0 + first as i32;
-            let start = y as usize * self.width + x0 as usize;
-            let top = &mut self.top[start..][..end - first];
-            full.area += rows::cover(self.simd, &mask[first..end], number, top);
-            full.rect.include(y, x0, x0 + (end - first) as i32);
-        }
-        full
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! Per sample: the scene, then for each layer its `weights` and its blend onto the canvas
 //! (`compose`); then what is `visible`, what stays (`settle`) and the conversion into the
-//! batch (`convert`). Masks are never drawn one by one: a map of the topmost layer per pixel
-//! answers for all of them in one pass.
+//! batch (`convert`). From the blend weights on, masks are bits.
 
 mod bilinear;
 mod compose;
@@ -30,7 +29,7 @@ use super::error::ComposeError;
 use super::output::{MaskOutput, OutputSpec};
 use super::simd::Simd;
 use crate::bank::SCENE_CHANNELS;
-use compose::{Canvas, Full};
+use compose::Canvas;
 use convert::Tables;
 use costs::Stopwatch;
 pub use costs::{StageCost, StageCosts};
@@ -51,7 +50,6 @@ pub(crate) struct SampleComposer {
     layer: LayerPixels,
     weights: Weights,
     visible: Visible,
-    full: Vec<Full>,
     mask_bits: Vec<u32>,
     /// Texels of the JPEG scene that was decoded last.
     decoded: Vec<u8>,
@@ -219,8 +217,8 @@ impl SampleComposer {
         let read = sample.sampling.bytes_on(whole, SCENE_CHANNELS) as usize;
         let moved = read + 3 * encoded.canvas.pixels();
         watch.lap(&mut self.costs.compose, moved);
-        self.full.clear();
-        for (number, layer) in encoded.layers_of(sample).iter().enumerate() {
+        self.visible.reset(encoded.canvas);
+        for layer in encoded.layers_of(sample) {
             let texels = encoded.sources[layer.source as usize].texels()?;
             let filter = match layer.radius {
                 0 => &[],
@@ -235,11 +233,12 @@ impl SampleComposer {
             let (masked, weighted) = (self.weights.mask.len(), self.weights.weight.len());
             // Alpha is read, mask and weight written.
             watch.lap(&mut self.costs.weights, 2 * masked + weighted);
-            let full = canvas.layer(number as u16, layer, &mut self.layer, &self.weights);
-            self.full.push(full);
-            // Weights and colours are read, planes read and written, masks read and tops written.
-            let moved = 10 * weighted + 3 * masked;
-            watch.lap(&mut self.costs.compose, moved);
+            canvas.blend(layer, &mut self.layer, &self.weights);
+            // Weights and colours are read, planes read and written.
+            watch.lap(&mut self.costs.compose, 10 * weighted);
+            self.visible
+                .add_layer(self.simd, &self.weights, canvas.rect())?;
+            watch.lap(&mut self.costs.visible, masked + masked / 8);
         }
         Ok(())
     }
@@ -253,13 +252,13 @@ impl SampleComposer {
         slot: &mut SampleSlot,
     ) -> Result<(), ComposeError> {
         let mut watch = Stopwatch::start();
-        let canvas = &self.canvas;
-        let moved = self.visible.count_layers(canvas, &self.full);
+        let moved = self.visible.occlude_layers(self.simd);
         watch.lap(&mut self.costs.visible, moved);
         if spec.masks == MaskOutput::Bits {
             let candidates = (sample.instance_count + sample.layer_count) as usize;
-            let stride = words_of(canvas.width);
-            slot.masks.reserve(candidates, stride, canvas.height)?;
+            let stride = words_of(encoded.canvas.width() as usize);
+            let height = encoded.canvas.height() as usize;
+            slot.masks.reserve(candidates, stride, height)?;
         }
         let results = settle::Results {
             masks: spec.masks,
@@ -270,8 +269,7 @@ impl SampleComposer {
         settle::settle(
             encoded,
             sample,
-            canvas,
-            &self.full,
+            self.simd,
             &mut self.visible,
             results,
         )?;

@@ -172,124 +172,102 @@ pub(super) fn blend(simd: Simd, foreground: &[u8], a: &[u8], background: &mut [u
     );
 }
 
-/// Rule 13: `layer` becomes the top of the mask's pixels; returns how many there are.
-pub(super) fn cover(simd: Simd, mask: &[u8], layer: u16, top: &mut [u16]) -> u32 {
+/// The bits of a 0/255 mask row, the first `width` values of which count, from bit `start` (below 32) of
+/// `words` on. `mask` is a multiple of 32 long.
+pub(super) fn mask_bits(simd: Simd, mask: &[u8], width: usize, start: u32, words: &mut [u32]) {
+    simd.run(
+        #[inline(always)]
+        || {
+            let chunks = mask.as_chunks::<32>().0;
+            // Bits that the next word begins with.
+            let mut waiting = 0u64;
+            let mut left = width;
+            for (word, chunk) in words.iter_mut().zip(chunks) {
+                let bits = u64::from(bits_of(chunk)) & ((1 << left.min(32)) - 1);
+                left = left.saturating_sub(32);
+                waiting |= bits << start;
+                *word = waiting as u32;
+                waiting >>= 32;
+            }
+            if let [word, ..] = &mut words[chunks.len()..] {
+                *word = waiting as u32;
+            }
+        },
+    );
+}
+
+/// The uppermost bits of 32 values.
+#[inline(always)]
+fn bits_of(values: &[u8; 32]) -> u32 {
+    // The product's uppermost byte has each flag at a bit of its own, and nothing is carried to it.
+    let bits = |flags: &[u8; 8]| {
+        let flags = (u64::from_le_bytes(*flags) >> 7) & 0x0101_0101_0101_0101;
+        flags.wrapping_mul(0x0102_0408_1020_4080) >> 56
+    };
+    let bytes = values.as_chunks::<8>().0.iter().zip([0, 8, 16, 24]);
+    bytes.fold(0, |word, (values, at)| word | (bits(values) << at) as u32)
+}
+
+/// Adds a row of mask bits to `columns`, which say where any row has one; returns how many are set.
+pub(super) fn tally(simd: Simd, row: &[u32], columns: &mut [u32]) -> u32 {
     simd.run(
         #[inline(always)]
         || {
             let mut count = 0;
-            for (top, &mask) in top.iter_mut().zip(mask) {
-                let covered = mask != 0;
-                *top = if covered { layer } else { *top };
-                count += u32::from(covered);
+            for (&word, columns) in row.iter().zip(columns) {
+                *columns |= word;
+                count += word.count_ones();
             }
             count
         },
     )
 }
 
-/// Bits of the pixels whose top is another than that of the pixel before them, 32 to a word; the
-/// first bit of each word is 0.
-pub(super) fn changes(simd: Simd, top: &[u16], words: &mut [u32]) {
+/// Rule 13 for a row of a layer's mask bits, of which those stay that no later layer owns; they become
+/// owned. As [`tally`] for what stays.
+pub(super) fn take_ownership(
+    simd: Simd,
+    row: &mut [u32],
+    owned: &mut [u32],
+    columns: &mut [u32],
+) -> u32 {
     simd.run(
         #[inline(always)]
         || {
-            let (whole, rest) = top.as_chunks::<32>();
-            for (word, pixels) in words.iter_mut().zip(whole) {
-                let differing = pixels
-                    .iter()
-                    .fold(0, |bits, &value| bits | (value ^ pixels[0]));
-                *word = if differing == 0 {
-                    0
-                } else {
-                    changes_within(pixels)
-                };
+            let mut count = 0;
+            for ((word, owned), columns) in row.iter_mut().zip(owned).zip(columns) {
+                *word &= !*owned;
+                *owned |= *word;
+                *columns |= *word;
+                count += word.count_ones();
             }
-            if !rest.is_empty() {
-                words[whole.len()] = changes_within(rest);
-            }
-        },
-    );
-}
-
-#[inline(always)]
-fn changes_within(pixels: &[u16]) -> u32 {
-    let mut flags = [0; 32];
-    for ((flag, next), last) in flags[1..].iter_mut().zip(&pixels[1..]).zip(pixels) {
-        *flag = u8::from(next != last);
-    }
-    word_of(&flags)
-}
-
-/// Flags of 0 or 1 as bits.
-#[inline(always)]
-fn word_of(flags: &[u8; 32]) -> u32 {
-    // The product's uppermost byte has each flag at a bit of its own, and nothing is carried to it.
-    let bits =
-        |flags: &[u8; 8]| u64::from_le_bytes(*flags).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-    let bytes = flags.as_chunks::<8>().0.iter().zip([0, 8, 16, 24]);
-    bytes.fold(0, |word, (flags, at)| word | (bits(flags) << at) as u32)
-}
-
-/// Rule 13 on mask bits: `out` becomes what of `cover` no layer owns. Returns how many bits are
-/// set in `cover` and in `out`.
-pub(super) fn occlude(simd: Simd, cover: &[u32], owned: &[u32], out: &mut [u32]) -> [u32; 2] {
-    simd.run(
-        #[inline(always)]
-        || {
-            let mut counts = [0; 2];
-            for ((out, &cover), &owned) in out.iter_mut().zip(cover).zip(owned) {
-                *out = cover & !owned;
-                counts[0] += cover.count_ones();
-                counts[1] += out.count_ones();
-            }
-            counts
+            count
         },
     )
 }
 
-/// Bits of the pixels whose top is `layer`, 32 to a word.
-pub(super) fn bits_of(simd: Simd, top: &[u16], layer: u16, words: &mut [u32]) {
+/// Rule 13 for a row of a scene instance's mask bits: `out` becomes what of `cover` no layer owns. As
+/// [`tally`] for `out`.
+pub(super) fn occlude(
+    simd: Simd,
+    cover: &[u32],
+    owned: &[u32],
+    out: &mut [u32],
+    columns: &mut [u32],
+) -> u32 {
     simd.run(
         #[inline(always)]
         || {
-            for (word, pixels) in words.iter_mut().zip(top.chunks(32)) {
-                let mut flags = [0; 32];
-                for (flag, &top) in flags.iter_mut().zip(pixels) {
-                    *flag = u8::from(top == layer);
-                }
-                *word = word_of(&flags);
+            let mut count = 0;
+            let words = out.iter_mut().zip(columns);
+            for ((out, columns), (&cover, &owned)) in words.zip(cover.iter().zip(owned)) {
+                *out = cover & !owned;
+                *columns |= *out;
+                count += out.count_ones();
             }
+            count
         },
-    );
-}
-
-/// The first and the last place where a value is not 0, as a half-open range.
-pub(super) fn span_of_nonzero(row: &[u8]) -> Option<(usize, usize)> {
-    let first = first_nonzero(row)?;
-    let (rest, whole) = row.as_rchunks::<8>();
-    let mut end = row.len();
-    for chunk in whole.iter().rev() {
-        let chunk = u64::from_le_bytes(*chunk);
-        if chunk != 0 {
-            return Some((first, end - chunk.leading_zeros() as usize / 8));
-        }
-        end -= 8;
-    }
-    let last = rest.iter().rposition(|&value| value != 0)?;
-    Some((first, last + 1))
-}
-
-fn first_nonzero(row: &[u8]) -> Option<usize> {
-    let (whole, rest) = row.as_chunks::<8>();
-    for (number, chunk) in whole.iter().enumerate() {
-        let chunk = u64::from_le_bytes(*chunk);
-        if chunk != 0 {
-            return Some(8 * number + chunk.trailing_zeros() as usize / 8);
-        }
-    }
-    let position = rest.iter().position(|&value| value != 0)?;
-    Some(8 * whole.len() + position)
+    )
 }
 
 #[cfg(test)]
@@ -379,31 +357,34 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_where_neighbours_differ() {
+    fn masks_become_bits_at_any_column() {
+        let mask: Vec<u8> = (0..160u32)
+            .map(|x| 255 * (x * x % 7 % 2) as u8)
+            .collect();
         for simd in Simd::available() {
-            let mut top = [7; 70];
-            let mut words = [9; 3];
-            changes(simd, &top, &mut words);
-            assert_eq!(words, [0; 3]);
-            top[0] = 8;
-            top[30..33].fill(u16::MAX);
-            top[69] = 0;
-            changes(simd, &top, &mut words);
-            assert_eq!(words, [1 << 1 | 1 << 30, 1 << 1, 1 << 5], "{simd}");
+            for (width, start) in (1..=128).flat_map(|width| (0..32).map(move |at| (width, at))) {
+                let mut words = vec![9; (start + width).div_ceil(32)];
+                let mask = &mask[..width.next_multiple_of(32)];
+                mask_bits(simd, mask, width, start as u32, &mut words);
+                for bit in 0..32 * words.len() {
+                    let is_set = words[bit / 32] >> (bit % 32) & 1 == 1;
+                    let inside = (start..start + width).contains(&bit);
+                    let expected = inside && mask[bit - start] != 0;
+                    assert_eq!(is_set, expected, "{simd}, {width} from {start}, bit {bit}");
+                }
+            }
         }
     }
 
     #[test]
-    fn spans_are_half_open() {
-        assert_eq!(span_of_nonzero(&[0, 0, 3, 0, 9, 0]), Some((2, 5)));
-        assert_eq!(span_of_nonzero(&[0; 40]), None);
-        for first in 0..40 {
-            for last in first..40 {
-                let mut row = [0; 40];
-                row[first] = 1;
-                row[last] = 255;
-                assert_eq!(span_of_nonzero(&row), Some((first, last + 1)));
-            }
+    fn what_is_owned_is_not_seen() {
+        for simd in Simd::available() {
+            let (mut row, mut owned, mut columns) = ([0b1110, 1], [0b0100, 0], [1, 0]);
+            assert_eq!(take_ownership(simd, &mut row, &mut owned, &mut columns), 3);
+            assert_eq!((row, owned, columns), ([0b1010, 1], [0b1110, 1], [0b1011, 1]));
+            let (mut out, mut columns) = ([7, 7], [0, 2]);
+            let count = occlude(simd, &[0b11001, 3], &owned, &mut out, &mut columns);
+            assert_eq!((count, out, columns), (3, [0b10001, 2], [0b10001, 2]));
         }
     }
 }

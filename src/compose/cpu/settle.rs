@@ -1,18 +1,18 @@
 //! What stays and in which order (rule 14), with the masks of what stays.
 
-use super::compose::{Canvas, Full};
-use super::visible::{Seen, Slot, Visible, write_layer};
+use super::visible::{Measure, Slot, Visible};
 use crate::annotations::rle::Rle;
 use crate::compose::batch::{InstanceSource, Settled, words_of};
 use crate::compose::encode::{Encoded, EncodedSample};
 use crate::compose::error::ComposeError;
 use crate::compose::masks::Masks;
 use crate::compose::output::MaskOutput;
-use crate::geometry::Rect;
+use crate::compose::simd::Simd;
+use crate::geometry::{Rect, Size};
 use crate::plan::Keep;
 
 /// Rule 14: whether an instance stays.
-fn stays(keep: Keep, full: Full, seen: Seen) -> bool {
+fn stays(keep: Keep, full: Measure, seen: Measure) -> bool {
     let (visible, area) = (u64::from(seen.area), u64::from(full.area));
     if visible == 0 || 1000 * visible < u64::from(keep.min_visible_permille) * area {
         return false;
@@ -39,7 +39,7 @@ fn largest_shift(before: Rect, after: Rect) -> u32 {
 /// becomes run lengths, or nowhere.
 struct MaskWriter<'a> {
     output: MaskOutput,
-    canvas: &'a Canvas,
+    canvas: Size,
     bits: &'a mut Masks,
     scratch: &'a mut Vec<u32>,
 }
@@ -52,7 +52,7 @@ impl MaskWriter<'_> {
             return Slot {
                 x0: 0,
                 y0: 0,
-                stride: words_of(self.canvas.width),
+                stride: words_of(self.canvas.width() as usize),
                 bits: self.bits.blank(index, rect),
             };
         }
@@ -80,7 +80,7 @@ impl MaskWriter<'_> {
             rect.x1 as u32 - x0,
             rect.height() as u32,
         ];
-        let [width, height] = [self.canvas.width, self.canvas.height].map(|side| side as u32);
+        let (width, height) = (self.canvas.width(), self.canvas.height());
         let stride = words_of(bounds[2] as usize);
         let rle = Rle::from_box_bits(width, height, bounds, stride, self.scratch)?;
         Ok(Some(rle))
@@ -100,8 +100,7 @@ pub(super) struct Results<'a> {
 pub(super) fn settle(
     encoded: &Encoded<'_>,
     sample: &EncodedSample,
-    canvas: &Canvas,
-    full: &[Full],
+    simd: Simd,
     visible: &mut Visible,
     results: Results<'_>,
 ) -> Result<(), ComposeError> {
@@ -109,19 +108,19 @@ pub(super) fn settle(
     settled.clear();
     let mut writer = MaskWriter {
         output: results.masks,
-        canvas,
+        canvas: encoded.canvas,
         bits: results.bits,
         scratch: results.scratch,
     };
-    settle_instances(encoded, sample, visible, &mut writer, settled)?;
-    for (number, (layer, &full)) in encoded.layers_of(sample).iter().zip(full).enumerate() {
-        let seen = visible.layers[number];
+    settle_instances(encoded, sample, simd, visible, &mut writer, settled)?;
+    for (number, layer) in encoded.layers_of(sample).iter().enumerate() {
+        let (full, seen) = visible.layer(number);
         if !stays(encoded.keep, full, seen) {
             continue;
         }
         if writer.output != MaskOutput::None {
             let mut slot = writer.slot(settled.len(), seen.rect);
-            write_layer(canvas, number as u16, seen.rect, &mut slot);
+            visible.write_layer(number, &mut slot);
         }
         settled.push(Settled {
             category: layer.category,
@@ -141,6 +140,7 @@ pub(super) fn settle(
 fn settle_instances(
     encoded: &Encoded<'_>,
     sample: &EncodedSample,
+    simd: Simd,
     visible: &mut Visible,
     writer: &mut MaskWriter<'_>,
     settled: &mut Vec<Settled>,
@@ -151,9 +151,8 @@ fn settle_instances(
         if rect.is_empty() {
             continue;
         }
-        let (simd, width) = (writer.canvas.simd, writer.canvas.width);
         let mut slot = writer.slot(settled.len(), rect);
-        let (full, seen) = visible.instance(simd, (instance, mask), rect, width, &mut slot);
+        let (full, seen) = visible.instance(simd, (instance, mask), rect, &mut slot);
         if !stays(encoded.keep, full, seen) {
             continue;
         }
@@ -177,27 +176,26 @@ fn settle_instances(
 pub(super) fn bytes_of(settled: &Settled) -> usize {
     let rect = settled.rect;
     let words = words_of(rect.x1 as usize) - rect.x0 as usize / 32;
-    // A layer's bits come from tops of 16 bits, a scene instance's from those that layers own.
-    let from = if settled.layer.is_some() { 64 } else { 4 };
-    words * rect.height() * (8 + from)
+    // A layer's bits come from its visible mask, a scene instance's from those that layers own.
+    words * rect.height() * (8 + 4)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn measured(area: u32, x1: i32) -> (Full, Seen) {
+    fn measured(area: u32, x1: i32) -> (Measure, Measure) {
         let rect = |x1| Rect {
             x0: 0,
             y0: 0,
             x1,
             y1: 10,
         };
-        let full = Full {
+        let full = Measure {
             area: 1000,
             rect: rect(100),
         };
-        let seen = Seen {
+        let seen = Measure {
             area,
             rect: rect(x1),
         };

@@ -1,39 +1,58 @@
-//! What is seen of each instance: areas, boxes and mask bits after occlusion (rules 5, 7 and 13).
+//! What is seen of each instance: areas, boxes and mask bits after occlusion (rules 5, 7, 13 and 14).
 //!
-//! One pass over the top map serves all layers and leaves, as bits, where any layer is on top;
-//! scene instances are held against those bits, 32 pixels at a time.
+//! Masks are bits here, 32 pixels to a word. From the last layer to the first, each shows what of its
+//! mask no later one has; scene instances are held against what all layers have together. So no map
+//! says which layer is on top where: an object takes a bit a pixel of its box instead of 16 of them.
 
-use super::compose::{Canvas, Full};
-use super::placed::{PlacedScene, run_of_bits};
+use super::placed::PlacedScene;
 use super::rows;
+use super::weights::Weights;
 use crate::compose::batch::words_of;
 use crate::compose::encode::{EncodedInstance, EncodedSample};
+use crate::compose::error::ComposeError;
 use crate::compose::simd::Simd;
-use crate::geometry::Rect;
+use crate::geometry::{Rect, Size};
 
-/// Area and tight box of what is visible.
+/// Area and tight box of some mask.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub(super) struct Measure {
     pub area: u32,
     pub rect: Rect,
 }
 
-const NOTHING_SEEN: Seen = Seen {
-    area: 0,
-    rect: Rect::NOTHING,
-};
+impl Measure {
+    const NOTHING: Measure = Measure {
+        area: 0,
+        rect: Rect::NOTHING,
+    };
+}
 
 /// Scratch and results of one sample.
 #[derive(Debug, Default)]
 pub(super) struct Visible {
-    /// Per layer, from the top map.
-    pub layers: Vec<Seen>,
-    /// A bit for each canvas pixel with a layer on top, rows of [`words_of`] the width.
+    layers: Vec<LayerMask>,
+    /// The mask bits of all layers, each mask's rows behind one another.
+    bits: Vec<u32>,
+    /// A bit for each canvas pixel that a layer's mask has, rows of [`words_of`] the width.
     owned: Vec<u32>,
-    /// A bit for each pixel of a row whose top is another than its left neighbour's.
-    changes: Vec<u32>,
+    /// Words of a row of `owned`.
+    stride: usize,
     scene: PlacedScene,
     cover: Vec<u32>,
+    tallies: [Tally; 2],
+}
+
+/// A layer's mask on the canvas.
+#[derive(Clone, Copy, Debug)]
+struct LayerMask {
+    /// Canvas pixels around the mask.
+    rect: Rect,
+    /// Where its bits begin.
+    start: usize,
+    /// Before occlusion: rule 14's full area and box0.
+    full: Measure,
+    /// After it.
+    seen: Measure,
 }
 
 /// Where mask bits go: rows of `stride` words that begin at canvas position `x0` (a multiple of
@@ -53,37 +72,150 @@ impl Slot<'_> {
     }
 }
 
+/// The words of a row that hold a rectangle's columns: the first and the one behind the last.
+fn words_around(rect: Rect) -> (usize, usize) {
+    (rect.x0 as usize / 32, words_of(rect.x1 as usize))
+}
+
+/// Measures mask bits that come row by row.
+#[derive(Debug, Default)]
+struct Tally {
+    area: u32,
+    /// All rows together: which columns have a bit.
+    columns: Vec<u32>,
+    /// The first row with a bit, and the one behind the last.
+    rows: Option<(i32, i32)>,
+}
+
+impl Tally {
+    fn begin(&mut self, words: usize) {
+        self.area = 0;
+        self.rows = None;
+        self.columns.clear();
+        self.columns.resize(words, 0);
+    }
+
+    /// Row `y`, of whose words `count` bits are set.
+    fn row(&mut self, y: i32, count: u32) {
+        self.area += count;
+        if count > 0 {
+            let first = self.rows.map_or(y, |(first, _)| first);
+            self.rows = Some((first, y + 1));
+        }
+    }
+
+    /// What all rows were together, the first word being canvas word `first`.
+    fn measure(&self, first: usize) -> Measure {
+        let columns = &self.columns;
+        let (Some((y0, y1)), Some(left), Some(right)) = (
+            self.rows,
+            columns.iter().position(|&word| word != 0),
+            columns.iter().rposition(|&word| word != 0),
+        ) else {
+            return Measure::NOTHING;
+        };
+        let rect = Rect {
+            x0: (32 * (first + left) as u32 + columns[left].trailing_zeros()) as i32,
+            y0,
+            x1: (32 * (first + right + 1) as u32 - columns[right].leading_zeros()) as i32,
+            y1,
+        };
+        Measure {
+            area: self.area,
+            rect,
+        }
+    }
+}
+
 impl Visible {
-    /// Reads the top map within the layers' boxes; returns how many bytes that moved.
-    pub fn count_layers(&mut self, canvas: &Canvas, full: &[Full]) -> usize {
+    /// Forgets the layers of the last sample; the next is on a canvas of this size.
+    pub fn reset(&mut self, canvas: Size) {
         self.layers.clear();
-        self.layers.resize(full.len(), NOTHING_SEEN);
-        let words = words_of(canvas.width);
+        self.bits.clear();
+        self.stride = words_of(canvas.width() as usize);
         self.owned.clear();
-        self.owned.resize(words * canvas.height, 0);
-        let touched = full.iter().fold(Rect::NOTHING, |union, full| Rect {
-            x0: union.x0.min(full.rect.x0),
-            y0: union.y0.min(full.rect.y0),
-            x1: union.x1.max(full.rect.x1),
-            y1: union.y1.max(full.rect.y1),
+        self.owned.resize(self.stride * canvas.height() as usize, 0);
+    }
+
+    /// Takes the mask of the next layer, as it is on the canvas.
+    ///
+    /// # Errors
+    /// [`ComposeError::Memory`].
+    pub fn add_layer(
+        &mut self,
+        simd: Simd,
+        weights: &Weights,
+        canvas: Rect,
+    ) -> Result<(), ComposeError> {
+        // A mask that lies wholly outside can still reach the canvas through its blur.
+        let rect = weights.mask_rect.intersect(canvas).or_zero();
+        let (first, end) = words_around(rect);
+        let words = end - first;
+        let (start, length) = (self.bits.len(), words * rect.height());
+        self.bits
+            .try_reserve(length)
+            .map_err(|_| ComposeError::Memory {
+                what: "masks of layers",
+                bytes: (start + length).saturating_mul(size_of::<u32>()),
+            })?;
+        self.bits.resize(start + length, 0);
+        let tally = &mut self.tallies[0];
+        tally.begin(words);
+        let rows = self.bits[start..].chunks_exact_mut(words.max(1));
+        for (y, row) in (rect.y0..rect.y1).zip(rows) {
+            let mask = weights.mask_row(y, rect);
+            rows::mask_bits(simd, mask, rect.width(), rect.x0 as u32 % 32, row);
+            let count = rows::tally(simd, row, &mut tally.columns);
+            tally.row(y, count);
+        }
+        let full = tally.measure(first);
+        self.layers.push(LayerMask {
+            rect,
+            start,
+            full,
+            seen: full,
         });
-        if touched.is_empty() {
-            return 4 * self.owned.len();
-        }
-        let (first, end) = (touched.x0 as usize / 32, words_of(touched.x1 as usize));
-        for y in touched.y0..touched.y1 {
-            let top = &canvas.top[y as usize * canvas.width..][..canvas.width];
-            let owned = &mut self.owned[y as usize * words..][..words];
-            let top = &top[32 * first..canvas.width.min(32 * end)];
-            self.changes.resize(end - first, 0);
-            rows::changes(canvas.simd, top, &mut self.changes);
-            let words = owned[first..end].iter_mut().zip(&self.changes);
-            for ((number, pixels), (owned, &changes)) in top.chunks(32).enumerate().zip(words) {
-                let x = 32 * (first + number) as i32;
-                *owned = count_word(&mut self.layers, pixels, changes, (x, y));
+        Ok(())
+    }
+
+    /// Rule 13 for all layers, each of which then holds what is visible of it. Returns how many bytes
+    /// that moved.
+    pub fn occlude_layers(&mut self, simd: Simd) -> usize {
+        let mut moved = 0;
+        let tally = &mut self.tallies[0];
+        for layer in self.layers.iter_mut().rev() {
+            let (first, end) = words_around(layer.rect);
+            let words = end - first;
+            tally.begin(words);
+            let rows = self.bits[layer.start..].chunks_exact_mut(words.max(1));
+            for (y, row) in (layer.rect.y0..layer.rect.y1).zip(rows) {
+                let owned = &mut self.owned[y as usize * self.stride..][first..end];
+                let count = rows::take_ownership(simd, row, owned, &mut tally.columns);
+                tally.row(y, count);
             }
+            layer.seen = tally.measure(first);
+            // Both are read and written.
+            moved += 16 * words * layer.rect.height();
         }
-        4 * self.owned.len() + 64 * (end - first) * touched.height()
+        moved
+    }
+
+    /// Layer number `number` before and after occlusion.
+    pub fn layer(&self, number: usize) -> (Measure, Measure) {
+        let layer = &self.layers[number];
+        (layer.full, layer.seen)
+    }
+
+    /// Writes the bits of what is visible of a layer, which lie within its box.
+    pub fn write_layer(&self, number: usize, slot: &mut Slot<'_>) {
+        let layer = &self.layers[number];
+        let (first, end) = words_around(layer.rect);
+        let (seen_first, seen_end) = words_around(layer.seen.rect);
+        for y in layer.seen.rect.y0..layer.seen.rect.y1 {
+            let row = (y - layer.rect.y0) as usize * (end - first);
+            let bits = &self.bits[layer.start + row..][seen_first - first..seen_end - first];
+            slot.words(y, seen_first, bits.len()).copy_from_slice(bits);
+        }
     }
 
     /// Rule 5 for all columns and rows of the scene on the canvas.
@@ -103,19 +235,15 @@ impl Visible {
         simd: Simd,
         (instance, mask): (&EncodedInstance, &[u8]),
         rect: Rect,
-        canvas_width: usize,
         slot: &mut Slot<'_>,
-    ) -> (Full, Seen) {
-        let mut full = Full {
-            area: 0,
-            rect: Rect::NOTHING,
-        };
-        let mut seen = NOTHING_SEEN;
-        let words = words_of(canvas_width);
-        let (first, end) = (rect.x0 as usize / 32, words_of(rect.x1 as usize));
+    ) -> (Measure, Measure) {
+        let (first, end) = words_around(rect);
         self.cover.clear();
         self.cover.resize(end - first, 0);
-        let mut covered_row = None;
+        let [full, seen] = &mut self.tallies;
+        full.begin(end - first);
+        seen.begin(end - first);
+        let (mut covered_row, mut covered) = (None, 0);
         for y in rect.y0..rect.y1 {
             let texel_row = self.scene.texel_row(y);
             // An enlarged scene shows each of its rows several times.
@@ -124,58 +252,53 @@ impl Visible {
                 let origin = 32 * first as i32;
                 self.scene
                     .cover_row(instance, mask, texel_row, origin, &mut self.cover);
+                covered = rows::tally(simd, &self.cover, &mut full.columns);
                 covered_row = Some(texel_row);
             }
-            let owned = &self.owned[y as usize * words + first..y as usize * words + end];
+            full.row(y, covered);
+            let owned = &self.owned[y as usize * self.stride..][first..end];
             let out = slot.words(y, first, end - first);
-            let [covered, visible] = rows::occlude(simd, &self.cover, owned, out);
-            full.area += covered;
-            seen.area += visible;
-            include_bits(&mut full.rect, y, first, &self.cover);
-            include_bits(&mut seen.rect, y, first, out);
+            let visible = rows::occlude(simd, &self.cover, owned, out, &mut seen.columns);
+            seen.row(y, visible);
         }
-        (full, seen)
+        (full.measure(first), seen.measure(first))
     }
 }
 
-/// Grows `rect` by the bits that are set in a row of words, the first of which is canvas word
-/// `first_word`.
-fn include_bits(rect: &mut Rect, y: i32, first_word: usize, words: &[u32]) {
-    let Some(first) = words.iter().position(|&word| word != 0) else {
-        return;
-    };
-    let last = words.iter().rposition(|&word| word != 0).unwrap_or(first);
-    let x0 = 32 * (first_word + first) as i32 + words[first].trailing_zeros() as i32;
-    let x1 = 32 * (first_word + last) as i32 + 32 - words[last].leading_zeros() as i32;
-    rect.include(y, x0, x1);
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Counts the tops of up to 32 pixels from canvas position `x`, `y` on, run by run, and returns as
-/// bits which have a layer. `changes` says where runs begin.
-fn count_word(layers: &mut [Seen], top: &[u16], changes: u32, (x, y): (i32, i32)) -> u32 {
-    let mut owned = 0;
-    let mut rest = changes;
-    let mut start = 0;
-    while let Some(&layer) = top.get(start) {
-        let end = top.len().min(rest.trailing_zeros() as usize);
-        // The numbers of layers end before NO_LAYER.
-        if let Some(seen) = layers.get_mut(usize::from(layer)) {
-            seen.area += (end - start) as u32;
-            seen.rect.include(y, x + start as i32, x + end as i32);
-            owned |= run_of_bits(start as u32, end as u32);
+    #[test]
+    fn a_tally_is_the_tight_box() {
+        let mut tally = Tally::default();
+        for (left, right) in [(0, 0), (0, 95), (31, 32), (64, 65), (95, 95)] {
+            tally.begin(3);
+            assert_eq!(tally.measure(1).area, 0);
+            assert!(tally.measure(1).rect.is_empty());
+            for y in 0..9 {
+                let mut row = [0u32; 3];
+                if y == 3 {
+                    row[left / 32] |= 1 << (left % 32);
+                }
+                if y == 6 {
+                    row[right / 32] |= 1 << (right % 32);
+                }
+                let count = rows::tally(Simd::Baseline, &row, &mut tally.columns);
+                tally.row(y, count);
+            }
+            let measure = tally.measure(1);
+            let (x0, x1) = (32 + left as i32, 33 + right as i32);
+            assert_eq!(measure.area, 2);
+            assert_eq!(
+                measure.rect,
+                Rect {
+                    x0,
+                    y0: 3,
+                    x1,
+                    y1: 7
+                }
+            );
         }
-        rest &= rest.wrapping_sub(1);
-        start = end;
-    }
-    owned
-}
-
-/// Writes the bits of one layer's visible mask, which lies within `rect`.
-pub(super) fn write_layer(canvas: &Canvas, number: u16, rect: Rect, slot: &mut Slot<'_>) {
-    let (first, end) = (rect.x0 as usize / 32, words_of(rect.x1 as usize));
-    for y in rect.y0..rect.y1 {
-        let top = &canvas.top[y as usize * canvas.width..][..canvas.width];
-        let top = &top[32 * first..canvas.width.min(32 * end)];
-        rows::bits_of(canvas.simd, top, number, slot.words(y, first, end - first));
     }
 }

@@ -56,7 +56,8 @@ impl Weights {
         filter: &[u32],
     ) {
         let area = |rect: Rect| padded(rect.width()) * rect.height();
-        resize(&mut self.mask, area(self.mask_rect));
+        // A row that begins inside the mask may be read a little past its end.
+        resize(&mut self.mask, area(self.mask_rect) + 32);
         resize(&mut self.weight, area(self.rect));
         if self.rect.is_empty() {
             return;
@@ -64,7 +65,7 @@ impl Weights {
         self.threshold(simd, pixels);
         // Without a filter both rectangles are the extent on the canvas.
         match layer.weight {
-            WEIGHT_HARD => self.weight.copy_from_slice(&self.mask),
+            WEIGHT_HARD => self.weight.copy_from_slice(&self.mask[..area(self.rect)]),
             WEIGHT_SOFT => self.copy_coverage(pixels),
             WEIGHT_FILTERED => {
                 self.filter_across(simd, filter);
@@ -138,11 +139,12 @@ impl Weights {
         &self.weight[(y - self.rect.y0) as usize * width..][..width]
     }
 
-    /// The mask of canvas row `y` of `mask_rect`, for the columns on the canvas.
+    /// The mask of canvas row `y` of `mask_rect`, for the columns of `on_canvas` and as many behind them
+    /// as make a multiple of 32, which mean nothing.
     pub fn mask_row(&self, y: i32, on_canvas: Rect) -> &[u8] {
         let start = (y - self.mask_rect.y0) as usize * padded(self.mask_rect.width());
         let first = start + (on_canvas.x0 - self.mask_rect.x0) as usize;
-        &self.mask[first..][..on_canvas.width()]
+        &self.mask[first..][..on_canvas.width().next_multiple_of(32)]
     }
 }
 

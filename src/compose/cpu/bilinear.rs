@@ -1,9 +1,11 @@
 //! Rule 4 over rows: the two blends of bilinear sampling.
 //!
-//! Along x, both texels of a pixel lie side by side, so one read of eight bytes brings all of
-//! their channels, and one product sum blends them. The rows that come out are planar. Along y it
-//! is streaming. Compilers find neither form by themselves, so both stand in `x86` a second time,
-//! in the words of that instruction set.
+//! Along x, where the instruction set has permutations of whole registers, the texels of some
+//! neighbouring pixels are one window of a row: two reads bring it, and two permutations pick every
+//! pixel's first and second texel, all channels together. Elsewhere, or where pixels lie too far apart in
+//! the row, one read of eight bytes brings the two texels of one pixel. The rows that come out are planar.
+//! Along y it is streaming. Compilers find none of these forms by themselves, so they stand in `x86`, in
+//! the words of that instruction set.
 
 #[cfg(target_arch = "x86_64")]
 use super::x86;
@@ -11,32 +13,57 @@ use crate::compose::rules::Tap;
 use crate::compose::simd::Simd;
 
 /// Bytes behind a row's last texel that [`blend_across`] may read, and makes nothing of.
-pub(super) const READ_BEHIND: usize = 8;
+pub(super) const READ_BEHIND: usize = 4 * 32;
 
-/// Pixels that are blended along x at a time.
+/// Scattered pixels that are blended along x at a time.
 pub(super) const PIXELS: usize = 8;
 
-/// The values of [`rules::blend_across`](crate::compose::rules::blend_across) are kept lower by this, so that signed products serve.
-pub(super) const BIAS: i32 = 1 << 15;
+/// The values of [`rules::blend_across`](crate::compose::rules::blend_across) are kept lower by this, so
+/// that signed products serve: it is what 255 times a texel loses when the texel is kept lower by 128.
+pub(super) const BIAS: i32 = 255 * 128;
 
 /// Values that are blended along y at a time. Rows are a multiple of it long, so that none is left for
 /// a slower loop.
 pub(super) const ROW_CHUNK: usize = 64;
 
-/// Horizontal taps, some more than were asked for so that they are a multiple of [`PIXELS`].
+/// Bytes of a texel in rows that are read by windows: RGB has a byte more there.
+pub(super) const WINDOW_TEXEL: usize = 4;
+
+/// Horizontal taps, some more than were asked for so that they fill whole groups.
 #[derive(Debug, Default)]
 pub(super) struct Taps {
-    /// Where in a row of texels the first byte of each first texel is; the second texel is the next
-    /// one, unless its weight is 0.
-    pub offsets: Vec<u32>,
-    /// 255 minus the second texel's weight and that weight, for each channel.
+    /// Scattered: where in a row of texels the first byte of each first texel is; the second texel is the
+    /// next one, unless its weight is 0. In windows: the number of each first texel in its window.
+    pub texels: Vec<u32>,
+    /// 255 minus the second texel's weight and that weight, for each channel. In windows: of each group
+    /// first those pixels that [`is_in_lower_half`].
     pub weights: Vec<[u8; 8]>,
+    /// The number in the row of each window's first texel; none if pixels are scattered.
+    pub windows: Vec<u32>,
+    firsts: Vec<u32>,
+}
+
+/// Pixels that share a window, which is twice as many texels long.
+fn group_of(simd: Simd) -> Option<usize> {
+    match simd {
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx512(_) => Some(16),
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2(_) => Some(8),
+        _ => None,
+    }
+}
+
+/// Whether interleaving registers of texels by their lower halves gives a group's pixel, or by the upper
+/// ones.
+fn is_in_lower_half(pixel: usize) -> bool {
+    pixel % 4 < 2
 }
 
 impl Taps {
     /// Makes them of rule 4's.
-    pub fn set<const CHANNELS: usize>(&mut self, taps: impl Iterator<Item = Tap>) {
-        self.offsets.clear();
+    pub fn set<const CHANNELS: usize>(&mut self, simd: Simd, taps: impl Iterator<Item = Tap>) {
+        self.firsts.clear();
         self.weights.clear();
         for tap in taps {
             // At either end of a row both texels are the same one, of which any blend is itself.
@@ -45,24 +72,94 @@ impl Taps {
             } else {
                 tap.weight as u8
             };
-            self.offsets.push(tap.first * CHANNELS as u32);
+            self.firsts.push(tap.first);
             let pair = [255 - weight, weight];
             self.weights
                 .push(std::array::from_fn(|byte| pair[byte % 2]));
         }
-        let length = self.offsets.len().next_multiple_of(PIXELS);
-        self.offsets.resize(length, 0);
+        let group = group_of(simd).unwrap_or(PIXELS);
+        let length = self.firsts.len().next_multiple_of(group);
+        let last = self.firsts.last().copied().unwrap_or(0);
+        self.firsts.resize(length, last);
         self.weights.resize(length, [0; 8]);
+        self.windows.clear();
+        self.texels.clear();
+        if group_of(simd).is_none() || !self.find_windows(group) {
+            self.windows.clear();
+            self.texels.clear();
+            let offsets = self.firsts.iter().map(|first| first * CHANNELS as u32);
+            self.texels.extend(offsets);
+        }
+    }
+
+    /// False if some group's texels do not fit a window.
+    fn find_windows(&mut self, group: usize) -> bool {
+        for firsts in self.firsts.chunks_exact(group) {
+            let ends = (firsts.iter().min(), firsts.iter().max());
+            let (Some(&least), Some(&greatest)) = ends else {
+                return false;
+            };
+            // The second texel of the last one is in the window too.
+            if (greatest - least) as usize + 2 > 2 * group {
+                return false;
+            }
+            self.windows.push(least);
+            self.texels.extend(firsts.iter().map(|first| first - least));
+        }
+        for weights in self.weights.chunks_exact_mut(group) {
+            let mut ordered = [[0; 8]; 16];
+            let (mut lower, mut upper) = (0, group / 2);
+            for (pixel, &weights) in weights.iter().enumerate() {
+                let place = match is_in_lower_half(pixel) {
+                    true => &mut lower,
+                    false => &mut upper,
+                };
+                ordered[*place] = weights;
+                *place += 1;
+            }
+            weights.copy_from_slice(&ordered[..group]);
+        }
+        true
+    }
+
+    /// Whether rows are read by windows, and so have [`WINDOW_TEXEL`] bytes a texel.
+    pub fn has_windows(&self) -> bool {
+        !self.windows.is_empty()
     }
 
     /// How long a planar row of them is: what lies behind the last tap's value means nothing.
     pub fn row_length(&self) -> usize {
-        self.offsets.len().next_multiple_of(ROW_CHUNK)
+        self.firsts.len().next_multiple_of(ROW_CHUNK)
     }
 }
 
-/// Rule 4 along x: a row of interleaved texels, of which [`READ_BEHIND`] more bytes can be read, into
-/// `CHANNELS` planar rows of [`Taps::row_length`] values behind one another, each lower by
+/// A row of RGB texels with a byte more each, for windows, and [`READ_BEHIND`] bytes behind it.
+pub(super) fn widen_rgb(simd: Simd, row: &[u8], wide: &mut Vec<u8>) {
+    let texels = row.len() / 3;
+    // The last few texels are written in whole registers.
+    let length = WINDOW_TEXEL * texels + READ_BEHIND;
+    if wide.len() < length {
+        wide.resize(length, 0);
+    }
+    #[cfg(target_arch = "x86_64")]
+    let done = match simd {
+        Simd::Avx512(token) => x86::widen_rgb_avx512(token, row, wide),
+        Simd::Avx2(token) => x86::widen_rgb_avx2(token, row, wide),
+        _ => 0,
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let done = {
+        let _ = simd;
+        0
+    };
+    let rest = row.as_chunks::<3>().0[done..].iter();
+    for (wide, &[red, green, blue]) in wide.as_chunks_mut::<WINDOW_TEXEL>().0[done..].iter_mut().zip(rest) {
+        *wide = [red, green, blue, 0];
+    }
+}
+
+/// Rule 4 along x: a row of interleaved texels (of [`WINDOW_TEXEL`] bytes if the taps have windows), of
+/// which [`READ_BEHIND`] more bytes can be read, into `CHANNELS` planar rows of [`Taps::row_length`] values behind one another, each lower by
 /// [`BIAS`].
 pub(super) fn blend_across<const CHANNELS: usize>(
     simd: Simd,
@@ -71,6 +168,14 @@ pub(super) fn blend_across<const CHANNELS: usize>(
     planar: &mut [i16],
 ) {
     match simd {
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx512(token) if taps.has_windows() => {
+            x86::blend_windows_avx512::<CHANNELS>(token, texels, taps, planar);
+        }
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2(token) if taps.has_windows() => {
+            x86::blend_windows_avx2::<CHANNELS>(token, texels, taps, planar);
+        }
         #[cfg(target_arch = "x86_64")]
         Simd::Avx512(token) => x86::blend_across_avx512::<CHANNELS>(token, texels, taps, planar),
         #[cfg(target_arch = "x86_64")]
@@ -81,7 +186,7 @@ pub(super) fn blend_across<const CHANNELS: usize>(
                 let row = rows.next().unwrap_or_default();
                 row.as_chunks_mut::<PIXELS>().0.iter_mut()
             });
-            let offsets = taps.offsets.as_chunks::<PIXELS>().0;
+            let offsets = taps.texels.as_chunks::<PIXELS>().0;
             let weights = taps.weights.as_chunks::<PIXELS>().0;
             for (offsets, weights) in offsets.iter().zip(weights) {
                 let mut sums = [0; PIXELS];
@@ -168,24 +273,37 @@ mod tests {
         (0..length).map(|_| next()).collect()
     }
 
-    fn across_is_rule_4<const CHANNELS: usize>(simd: Simd) {
-        let width = 37u32;
-        let texels = noise(width as usize * CHANNELS + READ_BEHIND);
-        let taps: Vec<Tap> = (0..width)
-            .flat_map(|first| {
-                let second = (first + 1).min(width - 1);
-                [0, 1, 77, 128, 255].map(|weight| Tap {
-                    first,
-                    second,
-                    weight,
-                })
+    /// Taps of `width` texels at positions `step` 256ths of a texel apart.
+    fn taps(width: u32, step: u32, is_flipped: bool) -> Vec<Tap> {
+        let positions = (0..256 * width).step_by(step as usize);
+        let mut taps: Vec<Tap> = positions
+            .map(|position| Tap {
+                first: position / 256,
+                second: (position / 256 + 1).min(width - 1),
+                weight: position % 256,
             })
             .collect();
+        if is_flipped {
+            taps.reverse();
+        }
+        taps
+    }
+
+    fn across_is_rule_4<const CHANNELS: usize>(simd: Simd, width: u32, taps: &[Tap]) -> bool {
+        let texels = noise(width as usize * CHANNELS + READ_BEHIND);
         let mut set = Taps::default();
-        set.set::<CHANNELS>(taps.iter().copied());
+        set.set::<CHANNELS>(simd, taps.iter().copied());
         let length = set.row_length();
         let mut planar = vec![0; CHANNELS * length];
-        blend_across::<CHANNELS>(simd, &texels, &set, &mut planar);
+        // Longer than needed, as it is after a longer row.
+        let mut wide = vec![9; 4 * width as usize + READ_BEHIND + 100];
+        let row = if set.has_windows() && CHANNELS == 3 {
+            widen_rgb(simd, &texels[..width as usize * CHANNELS], &mut wide);
+            &wide
+        } else {
+            &texels
+        };
+        blend_across::<CHANNELS>(simd, row, &set, &mut planar);
         for (x, tap) in taps.iter().enumerate() {
             for channel in 0..CHANNELS {
                 let texel = |at: u32| texels[at as usize * CHANNELS + channel];
@@ -194,17 +312,30 @@ mod tests {
                 assert_eq!(
                     found,
                     i32::from(value),
-                    "{simd}, {CHANNELS} channels, {tap:?}"
+                    "{simd}, {CHANNELS} channels, {width} texels, pixel {x}: {tap:?}"
                 );
             }
         }
+        set.has_windows()
     }
 
     #[test]
     fn rows_are_blended_by_rule_4() {
         for simd in Simd::available() {
-            across_is_rule_4::<3>(simd);
-            across_is_rule_4::<4>(simd);
+            let mut forms = [0; 2];
+            for width in [1, 2, 5, 16, 37, 150] {
+                for step in [1, 50, 255, 256, 300, 490, 511, 512, 700, 2000] {
+                    for is_flipped in [false, true] {
+                        let taps = taps(width, step, is_flipped);
+                        let has_windows = across_is_rule_4::<3>(simd, width, &taps);
+                        across_is_rule_4::<4>(simd, width, &taps);
+                        forms[usize::from(has_windows)] += 1;
+                    }
+                }
+            }
+            // Each form was held against the rule where there are two.
+            assert!(forms[0] > 10, "{simd}");
+            assert_eq!(forms[1] > 10, group_of(simd).is_some(), "{simd}");
         }
     }
 

@@ -91,8 +91,12 @@ impl Canvas {
 
     /// Fills everything but `inside` with the pad colour.
     fn pad(&mut self, inside: Rect, pad: [u8; 3]) {
+        if inside == self.rect() {
+            return;
+        }
         for (plane, value) in self.planes.iter_mut().zip(pad) {
             for (y, row) in (0..).zip(plane.chunks_exact_mut(self.stride)) {
+                let row = &mut row[..self.width];
                 if inside.is_empty() || y < inside.y0 || y >= inside.y1 {
                     row.fill(value);
                 } else {

@@ -3,12 +3,14 @@
 //!
 //! Every function is the row form of a function in [`rules`], to the bit.
 
+#[cfg(target_arch = "x86_64")]
+use super::x86;
 use crate::compose::rules;
 use crate::compose::simd::Simd;
 
 /// Values that are filtered or blended at a time, in registers. Rows that are written are a multiple of
 /// it long.
-const CHUNK: usize = 32;
+pub(super) const CHUNK: usize = 32;
 
 /// Rule 6 in place on three planar rows.
 pub(super) fn apply_colour(simd: Simd, matrix: &[i32; 12], rows: [&mut [u8]; 3]) {
@@ -35,116 +37,229 @@ pub(super) fn threshold(simd: Simd, coverage: &[u8], mask: &mut [u8]) {
     );
 }
 
-/// A 0/255 mask row as all-or-nothing words, behind `start` words of nothing and before nothing but
-/// such words.
-pub(super) fn widen_mask(simd: Simd, mask: &[u8], start: usize, words: &mut [u16]) {
-    let (before, rest) = words.split_at_mut(start);
-    let (words, behind) = rest.split_at_mut(mask.len());
-    before.fill(0);
-    behind.fill(0);
-    simd.run(
-        #[inline(always)]
-        || {
-            for (word, &mask) in words.iter_mut().zip(mask) {
-                *word = i16::from(mask as i8) as u16;
-            }
-        },
-    );
+/// How much of what a chunk's filter sees is on the mask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Share {
+    #[default]
+    Nothing,
+    Some,
+    All,
 }
 
-/// Words that [`filter_mask_across`] reads for `length` values and a filter of `taps` weights.
-pub(super) fn padded_length(length: usize, taps: usize) -> usize {
-    length + taps - 1
+/// How many chunks a row of `length` values has.
+pub(super) fn chunks_of(length: usize) -> usize {
+    length / CHUNK
 }
 
-/// Rule 9 along x: an all-or-nothing row through a filter. `padded` begins `filter.len() / 2` pixels
-/// left of `out` and has [`padded_length`] words.
-pub(super) fn filter_mask_across(simd: Simd, padded: &[u16], filter: &[u32], out: &mut [u8]) {
-    let centre = filter.len() / 2;
-    simd.run(
-        #[inline(always)]
-        || {
-            for (chunk, out) in out.as_chunks_mut::<CHUNK>().0.iter_mut().enumerate() {
-                let seen = &padded[chunk * CHUNK..][..CHUNK + filter.len() - 1];
-                let differing = seen.iter().fold(0, |bits, &word| bits | (word ^ seen[0]));
-                if differing == 0 {
-                    *out = [seen[0] as u8; CHUNK];
-                    continue;
-                }
-                let sums = sum_across(seen, filter);
-                let centres = &seen[centre..][..CHUNK];
-                for ((value, &sum), &centre) in out.iter_mut().zip(&sums).zip(centres) {
-                    // All weights together are 2^16, of which 16 bits keep nothing; but then the
-                    // pixel itself is on the mask, and its own weight makes a sum of 0 impossible.
-                    let is_full = sum == 0 && centre != 0;
-                    let sum = if is_full { 1 << 16 } else { u32::from(sum) };
-                    *value = rules::round_filtered(255 * sum);
-                }
-            }
-        },
-    );
+/// Words of bits that a chunk's filter sees at most: 32 values and 30 on both sides.
+const WORDS_SEEN: usize = 3;
+
+/// Words of bits that [`FilterAcross::apply`] reads for `length` values.
+pub(super) fn padded_words(length: usize) -> usize {
+    chunks_of(length) + WORDS_SEEN - 1
 }
 
-/// The weights of what is on the mask, modulo 2^16.
-#[inline(always)]
-fn sum_across(seen: &[u16], filter: &[u32]) -> [u16; CHUNK] {
-    let mut sums = [0u16; CHUNK];
-    for (shifted, &weight) in seen.windows(CHUNK).zip(filter) {
-        for (sum, &word) in sums.iter_mut().zip(shifted) {
-            *sum = sum.wrapping_add(word & weight as u16);
+/// Rule 9's filter for the pass along x.
+#[derive(Debug, Default)]
+pub(super) struct FilterAcross {
+    /// Modulo 2^16, as sums are: only a lone weight is as great as that.
+    weights: Vec<u16>,
+    /// What an edge becomes behind which all is on the mask, from where a chunk of 0 begins to where one
+    /// of 255 ends.
+    rising: Vec<u8>,
+    /// As `rising`, of an edge before which all is on the mask.
+    falling: Vec<u8>,
+}
+
+impl FilterAcross {
+    /// Takes all 2r + 1 weights.
+    pub fn set(&mut self, filter: &[u32]) {
+        self.weights.clear();
+        self.weights
+            .extend(filter.iter().map(|&weight| weight as u16));
+        let value = |weights: &[u32]| rules::round_filtered(255 * weights.iter().sum::<u32>());
+        let last_edge = self.last_edge();
+        self.rising.clear();
+        self.falling.clear();
+        for place in 0..CHUNK + last_edge {
+            // How many weights lie before the edge: fewer from pixel to pixel.
+            let count = last_edge.saturating_sub(place).min(filter.len());
+            let (before, behind) = filter.split_at(count);
+            self.rising.push(value(behind));
+            self.falling.push(value(before));
         }
     }
-    sums
+
+    /// The last place of an edge that a chunk's filter sees, counted from the first pixel that it sees.
+    fn last_edge(&self) -> usize {
+        CHUNK + self.weights.len() - 2
+    }
+
+    /// Filters an all-or-nothing row, whose bits begin r pixels left of `out`. Says of each chunk in
+    /// `shares` what it sees.
+    pub fn apply(&self, simd: Simd, bits: &[u32], out: &mut [u8], shares: &mut [Share]) {
+        let all = (1 << (self.last_edge() + 1)) - 1;
+        simd.run(
+            #[inline(always)]
+            || {
+                let chunks = out.as_chunks_mut::<CHUNK>().0.iter_mut().zip(shares);
+                for ((out, share), words) in chunks.zip(bits.windows(WORDS_SEEN)) {
+                    let [a, b, c] = [words[0], words[1], words[2]].map(u128::from);
+                    let seen = (a | b << 32 | c << 64) & all;
+                    if seen == 0 {
+                        (*out, *share) = ([0; CHUNK], Share::Nothing);
+                    } else if seen == all {
+                        (*out, *share) = ([255; CHUNK], Share::All);
+                    } else {
+                        (*out, *share) = (self.chunk(words, seen, all), Share::Some);
+                    }
+                }
+            },
+        );
+    }
+
+    /// One chunk that sees some of the mask.
+    #[inline(always)]
+    fn chunk(&self, words: &[u32], seen: u128, all: u128) -> [u8; CHUNK] {
+        // Nearly all chunks see one edge, and are a piece of what it becomes.
+        let edge = seen.trailing_zeros() as usize;
+        let (edge, values) = if seen == all >> edge << edge {
+            (edge, &self.rising)
+        } else if seen & (seen + 1) == 0 {
+            (seen.trailing_ones() as usize, &self.falling)
+        } else {
+            return self.sum(words);
+        };
+        let values = values[self.last_edge() - edge..].first_chunk();
+        *values.unwrap_or(&[0; CHUNK])
+    }
+
+    /// The weights of what is on the mask, rounded to 8 bits.
+    #[inline(always)]
+    fn sum(&self, words: &[u32]) -> [u8; CHUNK] {
+        let mut seen = [0u16; 32 * WORDS_SEEN];
+        for (seen, &word) in seen.as_chunks_mut::<32>().0.iter_mut().zip(words) {
+            for (bit, seen) in (0..).zip(seen) {
+                *seen = ((word >> bit & 1) as u16).wrapping_neg();
+            }
+        }
+        let mut sums = [0u16; CHUNK];
+        for (shifted, &weight) in seen.windows(CHUNK).zip(&self.weights) {
+            for (sum, &word) in sums.iter_mut().zip(shifted) {
+                *sum = sum.wrapping_add(word & weight);
+            }
+        }
+        let mut values = [0; CHUNK];
+        let centres = &seen[self.weights.len() / 2..][..CHUNK];
+        for ((value, &sum), &centre) in values.iter_mut().zip(&sums).zip(centres) {
+            // All weights together are 2^16, of which 16 bits keep nothing; but then the pixel itself
+            // is on the mask, and its own weight makes a sum of 0 impossible.
+            let full = if sum == 0 { centre } else { 0 };
+            // Rule 9's rounding of 255 times the sum, in halves of 16 bits.
+            let product = 255 * u32::from(sum);
+            let rounding = (product as u16) >> 15;
+            *value = (((product >> 16) as u16 + rounding) | full) as u8;
+        }
+        values
+    }
 }
 
-/// Rule 9 along y: one output row from as many rows as `filter` is long, all of the same length.
-pub(super) fn filter_down(simd: Simd, rows: &[&[u8]], filter: &[u32], out: &mut [u8]) {
+/// Rule 9's filter for the pass along y. It is symmetric, so rows at equal distance from the centre share
+/// a weight, and two such weights side by side, in 16 bits, serve one sum of products.
+#[derive(Debug, Default)]
+pub(super) struct FilterDown {
+    /// Weights of the rows at distance r and r - 1, r - 2 and r - 3, …; the last may be alone with 0.
+    pub sides: Vec<[i16; 2]>,
+    /// The centre's weight, in parts that fit.
+    pub centre: Vec<[i16; 2]>,
+    /// r.
+    pub radius: usize,
+}
+
+impl FilterDown {
+    /// Takes it from all 2r + 1 weights.
+    pub fn set(&mut self, filter: &[u32]) {
+        let radius = filter.len() / 2;
+        self.radius = radius;
+        // The weights of both sides are 2^16 together at most, and none is greater than the centre's.
+        let sides = filter[..radius].chunks(2).map(|pair| {
+            let weight = |at: usize| pair.get(at).map_or(0, |&weight| weight as i16);
+            [weight(0), weight(1)]
+        });
+        self.sides.clear();
+        self.sides.extend(sides);
+        self.centre.clear();
+        let mut left = filter[radius];
+        let mut part = || {
+            let part = left.min(i16::MAX as u32);
+            left -= part;
+            part as i16
+        };
+        loop {
+            let pair = [part(), part()];
+            if pair == [0; 2] {
+                break;
+            }
+            self.centre.push(pair);
+        }
+    }
+}
+
+/// Rule 9 along y: one output row from 2r + 1 rows of the same length behind one another. `shares` says of
+/// each chunk what all rows see.
+pub(super) fn filter_down(
+    simd: Simd,
+    rows: &[u8],
+    filter: &FilterDown,
+    shares: impl Iterator<Item = Share>,
+    out: &mut [u8],
+) {
+    let stride = out.len();
     simd.run(
         #[inline(always)]
         || {
-            for (chunk, out) in out.as_chunks_mut::<CHUNK>().0.iter_mut().enumerate() {
-                let row = |row: usize| -> &[u8; CHUNK] {
-                    let values = rows[row].as_chunks::<CHUNK>().0;
-                    &values[chunk]
-                };
-                let (mut all, mut any) = ([255; CHUNK], [0; CHUNK]);
-                for number in 0..rows.len() {
-                    for ((all, any), &value) in all.iter_mut().zip(&mut any).zip(row(number)) {
-                        *all &= value;
-                        *any |= value;
-                    }
-                }
-                if any == [0; CHUNK] {
-                    *out = [0; CHUNK];
-                } else if all == [255; CHUNK] {
-                    *out = [255; CHUNK];
-                } else {
-                    let sums = sum_down(row, filter);
-                    for (value, &sum) in out.iter_mut().zip(&sums) {
-                        *value = rules::round_filtered(sum);
-                    }
+            let chunks = out.as_chunks_mut::<CHUNK>().0.iter_mut().zip(shares);
+            for (chunk, (out, share)) in chunks.enumerate() {
+                match share {
+                    Share::Nothing => *out = [0; CHUNK],
+                    Share::All => *out = [255; CHUNK],
+                    Share::Some => *out = sum_down(simd, &rows[CHUNK * chunk..], stride, filter),
                 }
             }
         },
     );
 }
 
-/// A filter is symmetric, so rows at equal distance share a product.
+/// The sums of one chunk, which begins each row, rounded to 8 bits.
 #[inline(always)]
-fn sum_down<'a>(row: impl Fn(usize) -> &'a [u8; CHUNK], filter: &[u32]) -> [u32; CHUNK] {
-    let last = filter.len() - 1;
-    let centre = last / 2;
+fn sum_down(simd: Simd, rows: &[u8], stride: usize, filter: &FilterDown) -> [u8; CHUNK] {
+    let row = |row: usize| -> &[u8; CHUNK] {
+        let values = rows[row * stride..].first_chunk();
+        values.unwrap_or(&[0; CHUNK])
+    };
+    let pairs = |at: usize| (row(at), row(2 * filter.radius - at));
+    match simd {
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx512(token) => return x86::sum_down_avx512(token, pairs, filter),
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2(token) => return x86::sum_down_avx2(token, pairs, filter),
+        _ => {}
+    }
     let mut sums = [0u32; CHUNK];
-    for (sum, &value) in sums.iter_mut().zip(row(centre)) {
-        *sum = filter[centre] * u32::from(value);
-    }
-    for (number, &weight) in filter[..centre].iter().enumerate() {
-        let (above, below) = (row(number), row(last - number));
+    let sides = filter.sides.as_flattened().iter();
+    for (at, &weight) in sides.enumerate().take(filter.radius) {
+        let (above, below) = pairs(at);
         for ((sum, &above), &below) in sums.iter_mut().zip(above).zip(below) {
-            *sum += weight * u32::from(u16::from(above) + u16::from(below));
+            *sum += u32::from(weight as u16) * u32::from(u16::from(above) + u16::from(below));
         }
     }
-    sums
+    let centre = filter.centre.as_flattened().iter();
+    let weight: u32 = centre.map(|&weight| u32::from(weight as u16)).sum();
+    let mut values = [0; CHUNK];
+    for ((value, &sum), &centre) in values.iter_mut().zip(&sums).zip(row(filter.radius)) {
+        *value = rules::round_filtered(sum + weight * u32::from(centre));
+    }
+    values
 }
 
 /// Rule 11: `foreground` over `background` with weight `a`; whatever `background` has more stays.
@@ -173,7 +288,7 @@ pub(super) fn blend(simd: Simd, foreground: &[u8], a: &[u8], background: &mut [u
 }
 
 /// The bits of a 0/255 mask row, the first `width` values of which count, from bit `start` (below 32) of
-/// `words` on. `mask` is a multiple of 32 long.
+/// `words` on, which are as many as hold them. `mask` is a multiple of 32 long.
 pub(super) fn mask_bits(simd: Simd, mask: &[u8], width: usize, start: u32, words: &mut [u32]) {
     simd.run(
         #[inline(always)]
@@ -189,7 +304,7 @@ pub(super) fn mask_bits(simd: Simd, mask: &[u8], width: usize, start: u32, words
                 *word = waiting as u32;
                 waiting >>= 32;
             }
-            if let [word, ..] = &mut words[chunks.len()..] {
+            if let Some(word) = words.get_mut(chunks.len()) {
                 *word = waiting as u32;
             }
         },
@@ -302,7 +417,15 @@ mod tests {
 
     #[test]
     fn filters_are_sums_of_products() {
-        let filters = [filter(&[0]), filter(&[900, 4000, 13_000]), filter(&[1; 30])];
+        // The greatest centre, one that is just in two parts, odd radii, and the widest.
+        let filters = [
+            filter(&[0]),
+            filter(&[1]),
+            filter(&[16_385]),
+            filter(&[900, 4000, 13_000]),
+            filter(&[900, 4000]),
+            filter(&[1; 30]),
+        ];
         for simd in Simd::available() {
             for filter in &filters {
                 for seed in 0..8usize {
@@ -327,11 +450,20 @@ mod tests {
         let expected: Vec<u8> = (0..length)
             .map(|x| rules::round_filtered(sum(x, &|at| mask[at])))
             .collect();
-        let mut padded = vec![9; padded_length(length, filter.len())];
-        widen_mask(simd, &mask, radius, &mut padded);
+        let mut bits = vec![0; padded_words(length)];
+        mask_bits(simd, &mask, length, radius as u32, &mut bits[..4]);
         let mut across = vec![7; length];
-        filter_mask_across(simd, &padded, filter, &mut across);
+        let mut shares = vec![Share::Some; chunks_of(length)];
+        let mut by_filter = FilterAcross::default();
+        by_filter.set(filter);
+        by_filter.apply(simd, &bits, &mut across, &mut shares);
         assert_eq!(across, expected, "{simd}, {filter:?}, {seed}");
+        for (share, values) in shares.iter().zip(expected.chunks(CHUNK)) {
+            let is_full = values.iter().all(|&value| value == 255);
+            let is_empty = values.iter().all(|&value| value == 0);
+            assert!(*share != Share::All || is_full);
+            assert!(*share != Share::Nothing || is_empty);
+        }
         // The same down columns, each of which has its own values.
         let width = 2 * CHUNK;
         let value =
@@ -341,14 +473,18 @@ mod tests {
             .collect();
         let nothing = vec![0; width];
         for y in 0..length {
-            let rows: Vec<&[u8]> = (0..filter.len())
-                .map(|tap| match (y + tap).checked_sub(radius) {
-                    Some(at) if at < length => &plane[at][..],
-                    _ => &nothing[..],
+            let rows: Vec<u8> = (0..filter.len())
+                .flat_map(|tap| match (y + tap).checked_sub(radius) {
+                    Some(at) if at < length => &plane[at],
+                    _ => &nothing,
                 })
+                .copied()
                 .collect();
             let mut out = vec![7; width];
-            filter_down(simd, &rows, filter, &mut out);
+            let mut down = FilterDown::default();
+            down.set(filter);
+            let shares = [Share::Some; 2].into_iter();
+            filter_down(simd, &rows, &down, shares, &mut out);
             let expected: Vec<u8> = (0..width)
                 .map(|x| rules::round_filtered(sum(y, &|at| value(x, at))))
                 .collect();

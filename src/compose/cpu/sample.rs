@@ -4,7 +4,7 @@
 //! once a canvas row: the order that touches least, since an enlarged source shows each of its rows
 //! several times and consecutive canvas rows of a reduced one share some.
 
-use super::bilinear::{self, Taps};
+use super::bilinear::{self, Taps, WINDOW_TEXEL};
 use super::weights::resize;
 use crate::compose::encode::Sampling;
 use crate::compose::rules::{self, Tap};
@@ -15,7 +15,8 @@ use crate::compose::simd::Simd;
 pub(super) struct AcrossRows {
     rows: [Vec<i16>; 2],
     held: [Option<u32>; 2],
-    last_row: Vec<u8>,
+    /// One row of texels in another form than it has in the map.
+    copy: Vec<u8>,
 }
 
 impl AcrossRows {
@@ -50,7 +51,7 @@ impl AcrossRows {
             return slot;
         }
         let slot = usize::from(self.held[0] == other);
-        fill(row, &mut self.rows[slot], &mut self.last_row);
+        fill(row, &mut self.rows[slot], &mut self.copy);
         self.held[slot] = Some(row);
         slot
     }
@@ -92,7 +93,7 @@ impl Upright {
             let doubled = rules::doubled_distance(x, offset, resized, sampling.flip != 0);
             rules::tap(doubled, sampling.step[0], resized, sampling.level[0])
         };
-        self.taps.set::<CHANNELS>((x0..x1).map(tap));
+        self.taps.set::<CHANNELS>(simd, (x0..x1).map(tap));
         self.across.reset(CHANNELS * self.taps.row_length());
         UprightRows {
             simd,
@@ -109,17 +110,20 @@ impl<const CHANNELS: usize> UprightRows<'_, CHANNELS> {
         let tap = tap_down(self.sampling, y);
         let stride = self.sampling.level[0] as usize * CHANNELS;
         let (simd, texels, taps) = (self.simd, self.texels, &self.scratch.taps);
-        let [top, bottom] = self.scratch.across.pair(tap, |row, planar, last_row| {
+        let [top, bottom] = self.scratch.across.pair(tap, |row, planar, copy| {
             let start = row as usize * stride;
             let end = start + stride;
-            let texels = if end + bilinear::READ_BEHIND <= texels.len() {
+            let texels = if CHANNELS < WINDOW_TEXEL && taps.has_windows() {
+                bilinear::widen_rgb(simd, &texels[start..end], copy);
+                copy
+            } else if end + bilinear::READ_BEHIND <= texels.len() {
                 &texels[start..]
             } else {
-                // Too little lies behind the last row, and behind the one above it if it is short.
-                last_row.clear();
-                last_row.extend_from_slice(&texels[start..end]);
-                last_row.resize(stride + bilinear::READ_BEHIND, 0);
-                last_row
+                // Too little lies behind the last row, and behind those above it if they are short.
+                copy.clear();
+                copy.extend_from_slice(&texels[start..end]);
+                copy.resize(stride + bilinear::READ_BEHIND, 0);
+                copy
             };
             bilinear::blend_across::<CHANNELS>(simd, texels, taps, planar);
         });

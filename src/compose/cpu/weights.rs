@@ -1,14 +1,11 @@
 //! Mask and blend weight of one layer (rules 8 and 9), over the part of the canvas that it touches.
 
 use super::layer::LayerPixels;
-use super::rows;
+use super::rows::{self, FilterAcross, FilterDown, Share};
 use super::sample::padded;
 use crate::compose::encode::{EncodedLayer, WEIGHT_FILTERED, WEIGHT_HARD, WEIGHT_SOFT};
 use crate::compose::simd::Simd;
 use crate::geometry::Rect;
-
-/// Weights of the widest filter: rule 9 allows a radius of 30.
-const MOST_WEIGHTS: usize = 2 * 30 + 1;
 
 /// Planes of one layer, reused from layer to layer.
 #[derive(Debug, Default)]
@@ -23,10 +20,47 @@ pub(super) struct Weights {
     /// Blend weight in 255ths, rows of `rect`, [`padded`]: 0 behind its columns, unless these are
     /// off the canvas.
     pub weight: Vec<u8>,
-    /// The mask filtered along x, rows as long as those of `weight`.
+    /// The mask filtered along x, rows as long as those of `weight`, from a radius above `rect` to a radius
+    /// below it.
     filtered_across: Vec<u8>,
-    padded: Vec<u16>,
-    nothing: Vec<u8>,
+    /// What each chunk of such a row saw.
+    shares: Vec<Share>,
+    /// The bits of a row of the mask, from a radius left of `rect` on.
+    row_bits: Vec<u32>,
+    filter_across: FilterAcross,
+    filter_down: FilterDown,
+    streaks: Vec<Streak>,
+}
+
+fn add_row(streaks: &mut [Streak], row: &[Share]) {
+    for (streak, &share) in streaks.iter_mut().zip(row) {
+        streak.add_row(share);
+    }
+}
+
+/// What a chunk of columns saw in the rows up to some row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Streak {
+    share: Share,
+    /// How many rows saw just that, the last of them included.
+    rows: usize,
+}
+
+impl Streak {
+    fn add_row(&mut self, share: Share) {
+        if share != self.share {
+            *self = Streak { share, rows: 0 };
+        }
+        self.rows += 1;
+    }
+
+    /// What the last so many rows saw together.
+    fn share_of(self, rows: usize) -> Share {
+        match self.rows >= rows {
+            true => self.share,
+            false => Share::Some,
+        }
+    }
 }
 
 impl Weights {
@@ -97,39 +131,53 @@ impl Weights {
     /// Rule 9's first pass: each row of the mask, for the columns of `rect`.
     fn filter_across(&mut self, simd: Simd, filter: &[u32]) {
         let width = padded(self.rect.width());
-        resize(&mut self.filtered_across, width * self.mask_rect.height());
-        resize(&mut self.padded, rows::padded_length(width, filter.len()));
-        // The padded row begins a radius left of `rect`; the mask lies somewhere in it.
-        let radius = (filter.len() / 2) as i32;
-        let start = (self.mask_rect.x0 - (self.rect.x0 - radius)) as usize;
+        let chunks = rows::chunks_of(width);
+        let radius = filter.len() / 2;
+        self.filter_across.set(filter);
+        // Rows outside `mask_rect` are 0.
+        let height = self.rect.height() + 2 * radius;
+        let above = (self.mask_rect.y0 - (self.rect.y0 - radius as i32)) as usize;
+        let masked = above..above + self.mask_rect.height();
+        resize(&mut self.filtered_across, width * height);
+        resize(&mut self.shares, chunks * height);
+        for rows in [0..masked.start, masked.end..height] {
+            self.filtered_across[width * rows.start..width * rows.end].fill(0);
+            self.shares[chunks * rows.start..chunks * rows.end].fill(Share::Nothing);
+        }
+        // The bits begin a radius left of `rect`; the mask lies somewhere in them.
+        let start = (self.mask_rect.x0 - (self.rect.x0 - radius as i32)) as usize;
         let mask_width = self.mask_rect.width();
-        let mask_rows = self.mask.chunks_exact(padded(mask_width));
-        let out_rows = self.filtered_across.chunks_exact_mut(width);
-        for (mask, out) in mask_rows.zip(out_rows) {
-            rows::widen_mask(simd, &mask[..mask_width], start, &mut self.padded);
-            rows::filter_mask_across(simd, &self.padded, filter, out);
+        let mask_words = start / 32..(start + mask_width).div_ceil(32);
+        self.row_bits.clear();
+        self.row_bits.resize(rows::padded_words(width), 0);
+        let outs = self.filtered_across[width * masked.start..].chunks_exact_mut(width);
+        let shares = self.shares[chunks * masked.start..].chunks_exact_mut(chunks);
+        let masks = self.mask.chunks_exact(padded(mask_width));
+        for ((mask, out), shares) in masks.zip(outs).zip(shares).take(masked.len()) {
+            let bits = &mut self.row_bits[mask_words.clone()];
+            rows::mask_bits(simd, mask, mask_width, start as u32 % 32, bits);
+            self.filter_across.apply(simd, &self.row_bits, out, shares);
         }
     }
 
-    /// Rule 9's second pass: down the columns, rows outside `mask_rect` being 0.
+    /// Rule 9's second pass: down the columns.
     fn filter_down(&mut self, simd: Simd, filter: &[u32]) {
         let width = padded(self.rect.width());
-        let radius = (filter.len() / 2) as i32;
-        self.nothing.clear();
-        self.nothing.resize(width, 0);
-        let mask_height = self.mask_rect.height() as i32;
-        let mut window: [&[u8]; MOST_WEIGHTS] = [&[]; MOST_WEIGHTS];
-        let window = &mut window[..filter.len()];
-        for (y, out) in (self.rect.y0..).zip(self.weight.chunks_exact_mut(width)) {
-            let centre = y - self.mask_rect.y0;
-            for (row, slot) in (centre - radius..=centre + radius).zip(&mut *window) {
-                *slot = if (0..mask_height).contains(&row) {
-                    &self.filtered_across[row as usize * width..][..width]
-                } else {
-                    &self.nothing
-                };
-            }
-            rows::filter_down(simd, window, filter, out);
+        let chunks = rows::chunks_of(width);
+        self.filter_down.set(filter);
+        self.streaks.clear();
+        self.streaks.resize(chunks, Streak::default());
+        let mut shares = self.shares.chunks_exact(chunks);
+        for row in shares.by_ref().take(filter.len() - 1) {
+            add_row(&mut self.streaks, row);
+        }
+        let outs = self.weight.chunks_exact_mut(width);
+        for ((y, out), row) in outs.enumerate().zip(shares) {
+            add_row(&mut self.streaks, row);
+            let shares = self.streaks.iter();
+            let shares = shares.map(|streak| streak.share_of(filter.len()));
+            let rows = &self.filtered_across[y * width..][..filter.len() * width];
+            rows::filter_down(simd, rows, &self.filter_down, shares, out);
         }
     }
 

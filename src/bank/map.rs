@@ -14,6 +14,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 
@@ -25,6 +26,41 @@ pub struct MappedFile {
     path: PathBuf,
     file: File,
     map: Mmap,
+    asked: Asked,
+}
+
+/// Bytes that are asked for together.
+const BLOCK: usize = 1 << 14;
+
+/// Which blocks of a file were asked for since its pages were last given back: asking again takes some
+/// microseconds a request even where all pages are there. The system may throw pages out meanwhile; then
+/// they come in at the first touch.
+#[derive(Debug)]
+struct Asked(Vec<AtomicU64>);
+
+impl Asked {
+    fn nothing(bytes: usize) -> Asked {
+        let words = bytes.div_ceil(BLOCK).div_ceil(64);
+        Asked((0..words).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Whether some of these blocks were not asked for; now all count as asked for.
+    fn ask(&self, blocks: Range<usize>) -> bool {
+        let mut is_new = false;
+        for block in blocks {
+            let bit = 1 << (block % 64);
+            // Marks guard no memory: whoever sees an old one asks once too often.
+            let before = self.0[block / 64].fetch_or(bit, Ordering::Relaxed);
+            is_new |= before & bit == 0;
+        }
+        is_new
+    }
+
+    fn forget(&self) {
+        for word in &self.0 {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 impl MappedFile {
@@ -50,6 +86,7 @@ impl MappedFile {
         Ok(MappedFile {
             path: path.to_owned(),
             file,
+            asked: Asked::nothing(map.len()),
             map,
         })
     }
@@ -60,11 +97,17 @@ impl MappedFile {
     }
 
     /// Asks the system to read these bytes soon, all at once rather than page by page at the first
-    /// touch. A request that the system refuses costs time later and nothing else.
+    /// touch, unless it was asked already since [`MappedFile::release`]. A request that the system refuses
+    /// costs time later and nothing else.
     pub fn read_ahead(&self, range: Range<usize>) {
-        if range.start < range.end && range.end <= self.map.len() {
-            let length = range.end - range.start;
-            let _ = self.map.advise_range(Advice::WillNeed, range.start, length);
+        if range.start >= range.end || range.end > self.map.len() {
+            return;
+        }
+        let blocks = range.start / BLOCK..range.end.div_ceil(BLOCK);
+        if self.asked.ask(blocks.clone()) {
+            let start = blocks.start * BLOCK;
+            let end = (blocks.end * BLOCK).min(self.map.len());
+            let _ = self.map.advise_range(Advice::WillNeed, start, end - start);
         }
     }
 
@@ -75,6 +118,7 @@ impl MappedFile {
         // SAFETY: this map is shared, of a file, and read-only: nothing is ever written to it, and
         // the next touch reads the same bytes again; threads that read meanwhile only fault.
         let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
+        self.asked.forget();
     }
 
     /// Where the file is.
@@ -103,5 +147,31 @@ impl MappedFile {
                 self.map.len()
             ),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_asked_for_once_until_pages_are_given_back() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, &vec![7; 70 * BLOCK + 1]).unwrap();
+        let map = MappedFile::open(file.path()).unwrap();
+        for _ in 0..2 {
+            assert!(map.asked.ask(3..5));
+            assert!(!map.asked.ask(3..5));
+            assert!(map.asked.ask(4..6));
+            // The last block is a part of one.
+            assert!(map.asked.ask(63..71));
+            assert!(!map.asked.ask(70..71));
+            map.release();
+        }
+        // Whatever is asked for, the bytes are the same.
+        map.read_ahead(0..map.bytes().len());
+        map.read_ahead(5..5);
+        map.read_ahead(5..usize::MAX);
+        assert!(map.bytes().iter().all(|&byte| byte == 7));
     }
 }

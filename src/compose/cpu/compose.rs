@@ -3,7 +3,7 @@
 use super::layer::LayerPixels;
 use super::rows;
 use super::sample::{Upright, padded, padded_stride};
-use super::weights::{Weights, resize};
+use super::weights::Weights;
 use crate::bank::SCENE_CHANNELS;
 use crate::compose::encode::{EncodedLayer, EncodedSample};
 use crate::compose::rules::IDENTITY_COLOUR;
@@ -30,7 +30,7 @@ impl Canvas {
         self.height = size.height() as usize;
         self.stride = padded_stride(self.width);
         for plane in &mut self.planes {
-            resize(plane, self.stride * self.height);
+            plane.resize(self.stride * self.height, 0);
         }
     }
 

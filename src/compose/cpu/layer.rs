@@ -1,7 +1,7 @@
 //! One layer's pixels, sampled onto the part of the canvas that it can touch (rules 4, 8 and 12).
 
 use super::sample::{RotatedPixel, Upright, padded, padded_stride};
-use super::weights::resize;
+use super::weights::room;
 use crate::compose::encode::{EncodedLayer, LAYER_CHANNELS};
 use crate::compose::simd::Simd;
 use crate::geometry::Rect;
@@ -29,7 +29,7 @@ impl LayerPixels {
         }
         self.stride = padded_stride(rect.width());
         for plane in &mut self.planes {
-            resize(plane, self.stride * rect.height());
+            room(plane, self.stride * rect.height());
         }
         let mut rows = self
             .planes

@@ -230,14 +230,18 @@ impl SampleComposer {
             let sampled = LAYER_CHANNELS * around.width() * around.height();
             watch.lap(&mut self.costs.compose, read + sampled);
             self.weights.compute(self.simd, layer, &self.layer, filter);
-            let (masked, weighted) = (self.weights.mask.len(), self.weights.weight.len());
-            // Alpha is read, mask and weight written.
-            watch.lap(&mut self.costs.weights, 2 * masked + weighted);
+            let rect = self.weights.mask_rect;
+            let (masked, weighted) = (
+                rect.width() * rect.height(),
+                self.weights.weighted_pixels(),
+            );
+            // Alpha is read, weight written.
+            watch.lap(&mut self.costs.weights, masked + weighted);
             canvas.blend(layer, &mut self.layer, &self.weights);
             // Weights and colours are read, planes read and written.
             watch.lap(&mut self.costs.compose, 10 * weighted);
             self.visible
-                .add_layer(self.simd, &self.weights, canvas.rect())?;
+                .add_layer(self.simd, &self.layer, rect, canvas.rect())?;
             watch.lap(&mut self.costs.visible, masked + masked / 8);
         }
         Ok(())

@@ -25,7 +25,7 @@ pub(super) fn apply_colour(simd: Simd, matrix: &[i32; 12], rows: [&mut [u8]; 3])
     );
 }
 
-/// Rule 8: coverages to 255 on the mask and 0 off it.
+/// Rule 9 for hard edges: coverages to 255 on the mask and 0 off it.
 pub(super) fn threshold(simd: Simd, coverage: &[u8], mask: &mut [u8]) {
     simd.run(
         #[inline(always)]
@@ -287,18 +287,24 @@ pub(super) fn blend(simd: Simd, foreground: &[u8], a: &[u8], background: &mut [u
     );
 }
 
-/// The bits of a 0/255 mask row, the first `width` values of which count, from bit `start` (below 32) of
-/// `words` on, which are as many as hold them. `mask` is a multiple of 32 long.
-pub(super) fn mask_bits(simd: Simd, mask: &[u8], width: usize, start: u32, words: &mut [u32]) {
+/// Rule 8: the mask of a row of coverages, the first `width` of which count, as bits from bit `start`
+/// (below 32) of `words` on, which are as many as hold them. `coverage` is a multiple of 32 long.
+pub(super) fn mask_bits(
+    simd: Simd,
+    coverage: &[u8],
+    width: usize,
+    start: u32,
+    words: &mut [u32],
+) {
     simd.run(
         #[inline(always)]
         || {
-            let chunks = mask.as_chunks::<32>().0;
+            let chunks = coverage.as_chunks::<32>().0;
             // Bits that the next word begins with.
             let mut waiting = 0u64;
             let mut left = width;
             for (word, chunk) in words.iter_mut().zip(chunks) {
-                let bits = u64::from(bits_of(chunk)) & ((1 << left.min(32)) - 1);
+                let bits = u64::from(bits_of(simd, chunk)) & ((1 << left.min(32)) - 1);
                 left = left.saturating_sub(32);
                 waiting |= bits << start;
                 *word = waiting as u32;
@@ -311,16 +317,27 @@ pub(super) fn mask_bits(simd: Simd, mask: &[u8], width: usize, start: u32, words
     );
 }
 
-/// The uppermost bits of 32 values.
+/// Which of 32 coverages are on the mask: those whose uppermost bit is set.
 #[inline(always)]
-fn bits_of(values: &[u8; 32]) -> u32 {
-    // The product's uppermost byte has each flag at a bit of its own, and nothing is carried to it.
-    let bits = |flags: &[u8; 8]| {
-        let flags = (u64::from_le_bytes(*flags) >> 7) & 0x0101_0101_0101_0101;
-        flags.wrapping_mul(0x0102_0408_1020_4080) >> 56
-    };
-    let bytes = values.as_chunks::<8>().0.iter().zip([0, 8, 16, 24]);
-    bytes.fold(0, |word, (values, at)| word | (bits(values) << at) as u32)
+fn bits_of(simd: Simd, coverage: &[u8; 32]) -> u32 {
+    match simd {
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx512(token) => x86::upper_bits_avx2(*token, coverage),
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2(token) => x86::upper_bits_avx2(token, coverage),
+        #[cfg(target_arch = "x86_64")]
+        Simd::Sse(token) => x86::upper_bits_sse(token, coverage),
+        _ => {
+            // The product's uppermost byte has each flag at a bit of its own, and nothing is carried
+            // to it.
+            let bits = |values: &[u8; 8]| {
+                let flags = (u64::from_le_bytes(*values) >> 7) & 0x0101_0101_0101_0101;
+                flags.wrapping_mul(0x0102_0408_1020_4080) >> 56
+            };
+            let bytes = coverage.as_chunks::<8>().0.iter().zip([0, 8, 16, 24]);
+            bytes.fold(0, |word, (values, at)| word | (bits(values) << at) as u32)
+        }
+    }
 }
 
 /// Adds a row of mask bits to `columns`, which say where any row has one; returns how many are set.
@@ -494,9 +511,7 @@ mod tests {
 
     #[test]
     fn masks_become_bits_at_any_column() {
-        let mask: Vec<u8> = (0..160u32)
-            .map(|x| 255 * (x * x % 7 % 2) as u8)
-            .collect();
+        let mask: Vec<u8> = (0..160u32).map(|x| (x * x * 37) as u8).collect();
         for simd in Simd::available() {
             for (width, start) in (1..=128).flat_map(|width| (0..32).map(move |at| (width, at))) {
                 let mut words = vec![9; (start + width).div_ceil(32)];
@@ -505,7 +520,7 @@ mod tests {
                 for bit in 0..32 * words.len() {
                     let is_set = words[bit / 32] >> (bit % 32) & 1 == 1;
                     let inside = (start..start + width).contains(&bit);
-                    let expected = inside && mask[bit - start] != 0;
+                    let expected = inside && rules::in_mask(mask[bit - start]);
                     assert_eq!(is_set, expected, "{simd}, {width} from {start}, bit {bit}");
                 }
             }

@@ -5,7 +5,7 @@
 //! several times and consecutive canvas rows of a reduced one share some.
 
 use super::bilinear::{self, Taps, WINDOW_TEXEL};
-use super::weights::resize;
+use super::weights::room;
 use crate::compose::encode::Sampling;
 use crate::compose::rules::{self, Tap};
 use crate::compose::simd::Simd;
@@ -24,7 +24,7 @@ impl AcrossRows {
     fn reset(&mut self, values: usize) {
         self.held = [None; 2];
         for row in &mut self.rows {
-            resize(row, values);
+            room(row, values);
         }
     }
 

@@ -4,9 +4,9 @@
 //! mask no later one has; scene instances are held against what all layers have together. So no map
 //! says which layer is on top where: an object takes a bit a pixel of its box instead of 16 of them.
 
+use super::layer::LayerPixels;
 use super::placed::PlacedScene;
 use super::rows;
-use super::weights::Weights;
 use crate::compose::batch::words_of;
 use crate::compose::encode::{EncodedInstance, EncodedSample};
 use crate::compose::error::ComposeError;
@@ -137,18 +137,19 @@ impl Visible {
         self.owned.resize(self.stride * canvas.height() as usize, 0);
     }
 
-    /// Takes the mask of the next layer, as it is on the canvas.
+    /// Takes the mask of the next layer (rule 8), as it is on the canvas. Its pixels are known in `rect`.
     ///
     /// # Errors
     /// [`ComposeError::Memory`].
     pub fn add_layer(
         &mut self,
         simd: Simd,
-        weights: &Weights,
+        pixels: &LayerPixels,
+        rect: Rect,
         canvas: Rect,
     ) -> Result<(), ComposeError> {
         // A mask that lies wholly outside can still reach the canvas through its blur.
-        let rect = weights.mask_rect.intersect(canvas).or_zero();
+        let rect = rect.intersect(canvas).or_zero();
         let (first, end) = words_around(rect);
         let words = end - first;
         let (start, length) = (self.bits.len(), words * rect.height());
@@ -163,8 +164,8 @@ impl Visible {
         tally.begin(words);
         let rows = self.bits[start..].chunks_exact_mut(words.max(1));
         for (y, row) in (rect.y0..rect.y1).zip(rows) {
-            let mask = weights.mask_row(y, rect);
-            rows::mask_bits(simd, mask, rect.width(), rect.x0 as u32 % 32, row);
+            let alpha = pixels.alpha(y, (rect.x0, rect.x1));
+            rows::mask_bits(simd, alpha, rect.width(), rect.x0 as u32 % 32, row);
             let count = rows::tally(simd, row, &mut tally.columns);
             tally.row(y, count);
         }

@@ -1,4 +1,4 @@
-//! Mask and blend weight of one layer (rules 8 and 9), over the part of the canvas that it touches.
+//! Blend weight of one layer (rule 9), over the part of the canvas that it touches.
 
 use super::layer::LayerPixels;
 use super::rows::{self, FilterAcross, FilterDown, Share};
@@ -10,16 +10,14 @@ use crate::geometry::Rect;
 /// Planes of one layer, reused from layer to layer.
 #[derive(Debug, Default)]
 pub(super) struct Weights {
-    /// Where the coverage and the mask are known: the layer's extent, clipped to the canvas grown
-    /// by the filter's radius, since what lies outside takes part in the blur.
+    /// Where the coverage is sampled: the layer's extent, clipped to the canvas grown by the filter's
+    /// radius, since what lies outside takes part in the blur.
     pub mask_rect: Rect,
-    /// 255 on the mask and 0 off it, rows of `mask_rect`, [`padded`].
-    pub mask: Vec<u8>,
     /// Canvas pixels that the layer can change.
     pub rect: Rect,
     /// Blend weight in 255ths, rows of `rect`, [`padded`]: 0 behind its columns, unless these are
     /// off the canvas.
-    pub weight: Vec<u8>,
+    weight: Vec<u8>,
     /// The mask filtered along x, rows as long as those of `weight`, from a radius above `rect` to a radius
     /// below it.
     filtered_across: Vec<u8>,
@@ -64,7 +62,7 @@ impl Streak {
 }
 
 impl Weights {
-    /// Finds where mask and weight of `layer` are; returns a rectangle around both.
+    /// Finds where coverage and weight of `layer` are; returns a rectangle around both.
     pub fn place(&mut self, layer: &EncodedLayer, canvas: Rect) -> Rect {
         let radius = layer.radius as i32;
         self.mask_rect = layer.extent.intersect(canvas.grown(radius));
@@ -81,7 +79,7 @@ impl Weights {
         }
     }
 
-    /// Computes mask and weight of the layer that was placed last, from its `pixels` there.
+    /// Computes the weight of the layer that was placed last, from its `pixels` there.
     pub fn compute(
         &mut self,
         simd: Simd,
@@ -89,73 +87,62 @@ impl Weights {
         pixels: &LayerPixels,
         filter: &[u32],
     ) {
-        let area = |rect: Rect| padded(rect.width()) * rect.height();
-        // A row that begins inside the mask may be read a little past its end.
-        resize(&mut self.mask, area(self.mask_rect) + 32);
-        resize(&mut self.weight, area(self.rect));
+        let length = self.weighted_pixels();
+        room(&mut self.weight, length);
         if self.rect.is_empty() {
             return;
         }
-        self.threshold(simd, pixels);
         // Without a filter both rectangles are the extent on the canvas.
         match layer.weight {
-            WEIGHT_HARD => self.weight.copy_from_slice(&self.mask[..area(self.rect)]),
-            WEIGHT_SOFT => self.copy_coverage(pixels),
+            WEIGHT_HARD => self.each_row(pixels, |alpha, weight| {
+                rows::threshold(simd, alpha, weight);
+            }),
+            WEIGHT_SOFT => self.each_row(pixels, |alpha, weight| weight.copy_from_slice(alpha)),
             WEIGHT_FILTERED => {
-                self.filter_across(simd, filter);
+                self.filter_across(simd, pixels, filter);
                 self.filter_down(simd, filter);
             }
             other => unreachable!("weight kind {other} is not one that encode makes"),
         }
     }
 
-    /// Rule 8.
-    fn threshold(&mut self, simd: Simd, pixels: &LayerPixels) {
-        let rect = self.mask_rect;
-        let rows = self.mask.chunks_exact_mut(padded(rect.width()));
-        for (y, mask) in (rect.y0..).zip(rows) {
-            rows::threshold(simd, pixels.alpha(y, (rect.x0, rect.x1)), mask);
-            mask[rect.width()..].fill(0);
-        }
-    }
-
-    fn copy_coverage(&mut self, pixels: &LayerPixels) {
+    /// Weights that follow from each pixel's coverage alone.
+    fn each_row(&mut self, pixels: &LayerPixels, weigh: impl Fn(&[u8], &mut [u8])) {
         let rect = self.rect;
-        let rows = self.weight.chunks_exact_mut(padded(rect.width()));
-        for (y, weight) in (rect.y0..).zip(rows) {
-            weight.copy_from_slice(pixels.alpha(y, (rect.x0, rect.x1)));
+        for (y, weight) in (rect.y0..rect.y1).zip(self.weight.chunks_exact_mut(padded(rect.width()))) {
+            weigh(pixels.alpha(y, (rect.x0, rect.x1)), weight);
             weight[rect.width()..].fill(0);
         }
     }
 
     /// Rule 9's first pass: each row of the mask, for the columns of `rect`.
-    fn filter_across(&mut self, simd: Simd, filter: &[u32]) {
+    fn filter_across(&mut self, simd: Simd, pixels: &LayerPixels, filter: &[u32]) {
         let width = padded(self.rect.width());
         let chunks = rows::chunks_of(width);
         let radius = filter.len() / 2;
         self.filter_across.set(filter);
         // Rows outside `mask_rect` are 0.
         let height = self.rect.height() + 2 * radius;
-        let above = (self.mask_rect.y0 - (self.rect.y0 - radius as i32)) as usize;
-        let masked = above..above + self.mask_rect.height();
-        resize(&mut self.filtered_across, width * height);
-        resize(&mut self.shares, chunks * height);
-        for rows in [0..masked.start, masked.end..height] {
-            self.filtered_across[width * rows.start..width * rows.end].fill(0);
-            self.shares[chunks * rows.start..chunks * rows.end].fill(Share::Nothing);
+        let masked = self.mask_rect;
+        let above = (masked.y0 - (self.rect.y0 - radius as i32)) as usize;
+        let below = above + masked.height();
+        let filtered = room(&mut self.filtered_across, width * height);
+        let shares = room(&mut self.shares, chunks * height);
+        for rows in [0..above, below..height] {
+            filtered[width * rows.start..width * rows.end].fill(0);
+            shares[chunks * rows.start..chunks * rows.end].fill(Share::Nothing);
         }
         // The bits begin a radius left of `rect`; the mask lies somewhere in them.
-        let start = (self.mask_rect.x0 - (self.rect.x0 - radius as i32)) as usize;
-        let mask_width = self.mask_rect.width();
-        let mask_words = start / 32..(start + mask_width).div_ceil(32);
+        let start = (masked.x0 - (self.rect.x0 - radius as i32)) as usize;
+        let mask_words = start / 32..(start + masked.width()).div_ceil(32);
         self.row_bits.clear();
         self.row_bits.resize(rows::padded_words(width), 0);
-        let outs = self.filtered_across[width * masked.start..].chunks_exact_mut(width);
-        let shares = self.shares[chunks * masked.start..].chunks_exact_mut(chunks);
-        let masks = self.mask.chunks_exact(padded(mask_width));
-        for ((mask, out), shares) in masks.zip(outs).zip(shares).take(masked.len()) {
+        let filtered = filtered[width * above..].chunks_exact_mut(width);
+        let shares = shares[chunks * above..].chunks_exact_mut(chunks);
+        for (y, (out, shares)) in (masked.y0..masked.y1).zip(filtered.zip(shares)) {
+            let alpha = pixels.alpha(y, (masked.x0, masked.x1));
             let bits = &mut self.row_bits[mask_words.clone()];
-            rows::mask_bits(simd, mask, mask_width, start as u32 % 32, bits);
+            rows::mask_bits(simd, alpha, masked.width(), start as u32 % 32, bits);
             self.filter_across.apply(simd, &self.row_bits, out, shares);
         }
     }
@@ -167,12 +154,13 @@ impl Weights {
         self.filter_down.set(filter);
         self.streaks.clear();
         self.streaks.resize(chunks, Streak::default());
+        let height = self.rect.height();
         let mut shares = self.shares.chunks_exact(chunks);
         for row in shares.by_ref().take(filter.len() - 1) {
             add_row(&mut self.streaks, row);
         }
         let outs = self.weight.chunks_exact_mut(width);
-        for ((y, out), row) in outs.enumerate().zip(shares) {
+        for ((y, out), row) in outs.enumerate().zip(shares).take(height) {
             add_row(&mut self.streaks, row);
             let shares = self.streaks.iter();
             let shares = shares.map(|streak| streak.share_of(filter.len()));
@@ -187,16 +175,17 @@ impl Weights {
         &self.weight[(y - self.rect.y0) as usize * width..][..width]
     }
 
-    /// The mask of canvas row `y` of `mask_rect`, for the columns of `on_canvas` and as many behind them
-    /// as make a multiple of 32, which mean nothing.
-    pub fn mask_row(&self, y: i32, on_canvas: Rect) -> &[u8] {
-        let start = (y - self.mask_rect.y0) as usize * padded(self.mask_rect.width());
-        let first = start + (on_canvas.x0 - self.mask_rect.x0) as usize;
-        &self.mask[first..][..on_canvas.width().next_multiple_of(32)]
+    /// How many pixels have a weight, those included that rows are padded with.
+    pub fn weighted_pixels(&self) -> usize {
+        padded(self.rect.width()) * self.rect.height()
     }
 }
 
-/// Makes room for `length` values that will all be written; keeps the memory it has.
-pub(super) fn resize<T: Clone + Default>(values: &mut Vec<T>, length: usize) {
-    values.resize(length, T::default());
+/// The first `length` values, all of which will be written: what they were means nothing. Memory is made
+/// only where there is not enough.
+pub(super) fn room<T: Clone + Default>(values: &mut Vec<T>, length: usize) -> &mut [T] {
+    if values.len() < length {
+        values.resize(length, T::default());
+    }
+    &mut values[..length]
 }

@@ -6,7 +6,7 @@
 use std::arch::x86_64::{__m256i, __m512i};
 
 use bytemuck::cast;
-use pulp::x86::{V3, V4};
+use pulp::x86::{V2, V3, V4};
 
 use super::bilinear::{PIXELS, ROW_CHUNK, SUM_BIAS, Taps, WINDOW_TEXEL, eight, weight_pair};
 use super::rows::{CHUNK, FilterDown};
@@ -71,8 +71,8 @@ pub(super) fn blend_across_avx512<const CHANNELS: usize>(
         #[inline(always)]
         || {
             let bw = simd.avx512bw;
-            let pairs: __m512i = cast(repeat::<16, 64>(const { texel_pairs(CHANNELS, false) }));
-            let firsts: __m512i = cast(repeat::<16, 64>(const { texel_pairs(CHANNELS, true) }));
+            let pairs: __m512i = cast(const { repeat::<16, 64>(texel_pairs(CHANNELS, false)) });
+            let firsts: __m512i = cast(const { repeat::<16, 64>(texel_pairs(CHANNELS, true)) });
             let sign: __m512i = cast([SIGN; 64]);
             let order: __m512i = cast(PLANAR_8);
             let mut rows = planar.chunks_exact_mut(taps.row_length());
@@ -121,10 +121,10 @@ pub(super) fn blend_across_avx2<const CHANNELS: usize>(
         #[inline(always)]
         || {
             let (avx, avx2) = (simd.avx, simd.avx2);
-            let pairs: __m256i = cast(repeat::<16, 32>(const { texel_pairs(CHANNELS, false) }));
-            let firsts: __m256i = cast(repeat::<16, 32>(const { texel_pairs(CHANNELS, true) }));
+            let pairs: __m256i = cast(const { repeat::<16, 32>(texel_pairs(CHANNELS, false)) });
+            let firsts: __m256i = cast(const { repeat::<16, 32>(texel_pairs(CHANNELS, true)) });
             let sign: __m256i = cast([SIGN; 32]);
-            let words: __m256i = cast(repeat::<16, 32>(PLANAR_2));
+            let words: __m256i = cast(const { repeat::<16, 32>(PLANAR_2) });
             let mut rows = planar.chunks_exact_mut(taps.row_length());
             let mut rows: [&mut [[i16; 4]]; CHANNELS] =
                 std::array::from_fn(|_| rows.next().unwrap_or_default().as_chunks_mut().0);
@@ -316,7 +316,7 @@ pub(super) fn widen_rgb_avx512(simd: V4, row: &[u8], wide: &mut [u8]) -> usize {
             let (f, bw) = (simd.avx512f, simd.avx512bw);
             // Each 128 bits begin with the next twelve bytes.
             let spread: __m512i = cast([0u32, 1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10, 11, 11]);
-            let order: __m512i = cast(repeat::<16, 64>(WIDE));
+            let order: __m512i = cast(const { repeat::<16, 64>(WIDE) });
             let (mut done, mut rest) = (0, row);
             for out in wide.as_chunks_mut::<64>().0 {
                 let Some(texels) = rest.first_chunk::<64>() else {
@@ -339,7 +339,7 @@ pub(super) fn widen_rgb_avx2(simd: V3, row: &[u8], wide: &mut [u8]) -> usize {
         || {
             let avx2 = simd.avx2;
             let spread: __m256i = cast([0u32, 1, 2, 2, 3, 4, 5, 5]);
-            let order: __m256i = cast(repeat::<16, 32>(WIDE));
+            let order: __m256i = cast(const { repeat::<16, 32>(WIDE) });
             let (mut done, mut rest) = (0, row);
             for out in wide.as_chunks_mut::<32>().0 {
                 let Some(texels) = rest.first_chunk::<32>() else {
@@ -432,6 +432,21 @@ pub(super) fn blend_down_avx2(simd: V3, top: &[i16], bottom: &[i16], weight: u32
             }
         },
     );
+}
+
+/// The uppermost bits of 32 values.
+#[inline(always)]
+pub(super) fn upper_bits_avx2(simd: V3, values: &[u8; 32]) -> u32 {
+    simd.avx2._mm256_movemask_epi8(cast(*values)) as u32
+}
+
+/// As [`upper_bits_avx2`].
+#[inline(always)]
+pub(super) fn upper_bits_sse(simd: V2, values: &[u8; 32]) -> u32 {
+    let [low, high]: [[u8; 16]; 2] = cast(*values);
+    let low = simd.sse2._mm_movemask_epi8(cast(low)) as u32;
+    let high = simd.sse2._mm_movemask_epi8(cast(high)) as u32;
+    low | high << 16
 }
 
 /// One chunk of rule 9's pass along y; `rows` gives the two rows of a distance from the first and last on.

@@ -449,84 +449,119 @@ pub(super) fn upper_bits_sse(simd: V2, values: &[u8; 32]) -> u32 {
     low | high << 16
 }
 
-/// One chunk of rule 9's pass along y; `rows` gives the two rows of a distance from the first and last on.
+/// The two rows of a chunk at some distance from a filter's ends.
+type RowPair<'a> = (&'a [u8; CHUNK], &'a [u8; CHUNK]);
+
+/// Sums of products that are made of both halves of registers of 16-bit values.
+type Sums<T> = [T; 2];
+
+/// One chunk of rule 9's pass along y; `rows` gives the rows of a pair by how far they are from the first
+/// and the last one.
 #[inline(always)]
 pub(super) fn sum_down_avx512<'a>(
     simd: V4,
-    rows: impl Fn(usize) -> (&'a [u8; CHUNK], &'a [u8; CHUNK]),
+    rows: impl Fn(usize) -> RowPair<'a>,
     filter: &FilterDown,
 ) -> [u8; CHUNK] {
     let (f, bw) = (simd.avx512f, simd.avx512bw);
-    let wide = |row: &[u8; CHUNK]| bw._mm512_cvtepu8_epi16(cast(*row));
-    let both = |at: usize| {
-        let (above, below) = rows(at);
-        bw._mm512_add_epi16(wide(above), wide(below))
-    };
-    let mut low: __m512i = cast([1u32 << 15; 16]);
-    let mut high = low;
-    let mut add = |first, second, weights: [i16; 2]| {
-        let weights: __m512i = cast([weights; 16]);
-        let products = bw._mm512_madd_epi16(bw._mm512_unpacklo_epi16(first, second), weights);
-        low = f._mm512_add_epi32(low, products);
-        let products = bw._mm512_madd_epi16(bw._mm512_unpackhi_epi16(first, second), weights);
-        high = f._mm512_add_epi32(high, products);
-    };
+    let mut sums: Sums<__m512i> = [cast([1u32 << 15; 16]); 2];
     for (pair, &weights) in filter.sides.iter().enumerate() {
-        let at = 2 * pair;
-        // The row behind the last distance has no weight.
-        add(both(at), both(at + 1), weights);
+        // The pair behind the last one has no weight.
+        let first = add_rows_512(simd, rows(2 * pair));
+        let second = add_rows_512(simd, rows(2 * pair + 1));
+        sums = add_products_512(simd, sums, (first, second), weights);
     }
-    let centre = wide(rows(filter.radius).0);
+    let centre = bw._mm512_cvtepu8_epi16(cast(*rows(filter.radius).0));
     for &weights in &filter.centre {
-        add(centre, centre, weights);
+        sums = add_products_512(simd, sums, (centre, centre), weights);
     }
-    let words = bw._mm512_packus_epi32(
-        f._mm512_srli_epi32::<16>(low),
-        f._mm512_srli_epi32::<16>(high),
-    );
-    cast(bw._mm512_cvtepi16_epi8(words))
+    let low = f._mm512_srli_epi32::<16>(sums[0]);
+    let high = f._mm512_srli_epi32::<16>(sums[1]);
+    cast(bw._mm512_cvtepi16_epi8(bw._mm512_packus_epi32(low, high)))
+}
+
+#[inline(always)]
+fn add_rows_512(simd: V4, (above, below): RowPair<'_>) -> __m512i {
+    let bw = simd.avx512bw;
+    let above = bw._mm512_cvtepu8_epi16(cast(*above));
+    bw._mm512_add_epi16(above, bw._mm512_cvtepu8_epi16(cast(*below)))
+}
+
+#[inline(always)]
+fn add_products_512(
+    simd: V4,
+    [low, high]: Sums<__m512i>,
+    (first, second): (__m512i, __m512i),
+    weights: [i16; 2],
+) -> Sums<__m512i> {
+    let (f, bw) = (simd.avx512f, simd.avx512bw);
+    let weights: __m512i = cast([weights; 16]);
+    let lower = bw._mm512_madd_epi16(bw._mm512_unpacklo_epi16(first, second), weights);
+    let upper = bw._mm512_madd_epi16(bw._mm512_unpackhi_epi16(first, second), weights);
+    [f._mm512_add_epi32(low, lower), f._mm512_add_epi32(high, upper)]
 }
 
 /// As [`sum_down_avx512`].
 #[inline(always)]
 pub(super) fn sum_down_avx2<'a>(
     simd: V3,
-    rows: impl Fn(usize) -> (&'a [u8; CHUNK], &'a [u8; CHUNK]),
+    rows: impl Fn(usize) -> RowPair<'a>,
     filter: &FilterDown,
 ) -> [u8; CHUNK] {
-    let avx2 = simd.avx2;
-    let half = |row: &[u8; CHUNK], half: usize| {
-        let halves = row.as_chunks::<16>().0;
-        avx2._mm256_cvtepu8_epi16(cast(halves[half]))
-    };
-    let both = |at: usize, number: usize| {
-        let (above, below) = rows(at);
-        avx2._mm256_add_epi16(half(above, number), half(below, number))
-    };
-    let sum = |number: usize| {
-        let mut low: __m256i = cast([1u32 << 15; 8]);
-        let mut high = low;
-        let mut add = |first, second, weights: [i16; 2]| {
-            let weights: __m256i = cast([weights; 8]);
-            let pairs = avx2._mm256_unpacklo_epi16(first, second);
-            low = avx2._mm256_add_epi32(low, avx2._mm256_madd_epi16(pairs, weights));
-            let pairs = avx2._mm256_unpackhi_epi16(first, second);
-            high = avx2._mm256_add_epi32(high, avx2._mm256_madd_epi16(pairs, weights));
-        };
-        for (pair, &weights) in filter.sides.iter().enumerate() {
-            let at = 2 * pair;
-            add(both(at, number), both(at + 1, number), weights);
-        }
-        let centre = half(rows(filter.radius).0, number);
-        for &weights in &filter.centre {
-            add(centre, centre, weights);
-        }
-        let (low, high) = (avx2._mm256_srli_epi32::<16>(low), avx2._mm256_srli_epi32::<16>(high));
-        avx2._mm256_packus_epi32(low, high)
-    };
-    let bytes = avx2._mm256_packus_epi16(sum(0), sum(1));
+    let first = sum_half_avx2::<0>(simd, &rows, filter);
+    let second = sum_half_avx2::<1>(simd, &rows, filter);
+    let bytes = simd.avx2._mm256_packus_epi16(first, second);
     // Packing works within 128 bits, and so leaves their halves in turns.
-    cast(avx2._mm256_permute4x64_epi64::<0b11_01_10_00>(bytes))
+    cast(simd.avx2._mm256_permute4x64_epi64::<0b11_01_10_00>(bytes))
+}
+
+/// The first or the second 16 sums of a chunk.
+#[inline(always)]
+fn sum_half_avx2<'a, const HALF: usize>(
+    simd: V3,
+    rows: &impl Fn(usize) -> RowPair<'a>,
+    filter: &FilterDown,
+) -> __m256i {
+    let avx2 = simd.avx2;
+    let mut sums: Sums<__m256i> = [cast([1u32 << 15; 8]); 2];
+    for (pair, &weights) in filter.sides.iter().enumerate() {
+        let first = add_rows_256::<HALF>(simd, rows(2 * pair));
+        let second = add_rows_256::<HALF>(simd, rows(2 * pair + 1));
+        sums = add_products_256(simd, sums, (first, second), weights);
+    }
+    let centre = widen_half_256::<HALF>(simd, rows(filter.radius).0);
+    for &weights in &filter.centre {
+        sums = add_products_256(simd, sums, (centre, centre), weights);
+    }
+    let low = avx2._mm256_srli_epi32::<16>(sums[0]);
+    avx2._mm256_packus_epi32(low, avx2._mm256_srli_epi32::<16>(sums[1]))
+}
+
+#[inline(always)]
+fn widen_half_256<const HALF: usize>(simd: V3, row: &[u8; CHUNK]) -> __m256i {
+    let halves = row.as_chunks::<16>().0;
+    simd.avx2._mm256_cvtepu8_epi16(cast(halves[HALF]))
+}
+
+#[inline(always)]
+fn add_rows_256<const HALF: usize>(simd: V3, (above, below): RowPair<'_>) -> __m256i {
+    let above = widen_half_256::<HALF>(simd, above);
+    simd.avx2
+        ._mm256_add_epi16(above, widen_half_256::<HALF>(simd, below))
+}
+
+#[inline(always)]
+fn add_products_256(
+    simd: V3,
+    [low, high]: Sums<__m256i>,
+    (first, second): (__m256i, __m256i),
+    weights: [i16; 2],
+) -> Sums<__m256i> {
+    let avx2 = simd.avx2;
+    let weights: __m256i = cast([weights; 8]);
+    let lower = avx2._mm256_madd_epi16(avx2._mm256_unpacklo_epi16(first, second), weights);
+    let upper = avx2._mm256_madd_epi16(avx2._mm256_unpackhi_epi16(first, second), weights);
+    [avx2._mm256_add_epi32(low, lower), avx2._mm256_add_epi32(high, upper)]
 }
 
 /// Rule 15's look-up of 16-bit elements: a table of 256 is four pairs of registers.

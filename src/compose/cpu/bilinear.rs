@@ -143,8 +143,8 @@ pub(super) fn widen_rgb(simd: Simd, row: &[u8], wide: &mut Vec<u8>) {
     }
     #[cfg(target_arch = "x86_64")]
     let done = match simd {
-        Simd::Avx512(token) => x86::widen_rgb_avx512(token, row, wide),
-        Simd::Avx2(token) => x86::widen_rgb_avx2(token, row, wide),
+        Simd::Avx512(token) => x86::avx512::widen_rgb(token, row, wide),
+        Simd::Avx2(token) => x86::avx2::widen_rgb(token, row, wide),
         _ => 0,
     };
     #[cfg(not(target_arch = "x86_64"))]
@@ -153,7 +153,10 @@ pub(super) fn widen_rgb(simd: Simd, row: &[u8], wide: &mut Vec<u8>) {
         0
     };
     let rest = row.as_chunks::<3>().0[done..].iter();
-    for (wide, &[red, green, blue]) in wide.as_chunks_mut::<WINDOW_TEXEL>().0[done..].iter_mut().zip(rest) {
+    for (wide, &[red, green, blue]) in wide.as_chunks_mut::<WINDOW_TEXEL>().0[done..]
+        .iter_mut()
+        .zip(rest)
+    {
         *wide = [red, green, blue, 0];
     }
 }
@@ -170,16 +173,20 @@ pub(super) fn blend_across<const CHANNELS: usize>(
     match simd {
         #[cfg(target_arch = "x86_64")]
         Simd::Avx512(token) if taps.has_windows() => {
-            x86::blend_windows_avx512::<CHANNELS>(token, texels, taps, planar);
+            x86::avx512::blend_windows::<CHANNELS>(token, texels, taps, planar);
         }
         #[cfg(target_arch = "x86_64")]
         Simd::Avx2(token) if taps.has_windows() => {
-            x86::blend_windows_avx2::<CHANNELS>(token, texels, taps, planar);
+            x86::avx2::blend_windows::<CHANNELS>(token, texels, taps, planar);
         }
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx512(token) => x86::blend_across_avx512::<CHANNELS>(token, texels, taps, planar),
+        Simd::Avx512(token) => {
+            x86::sse::blend_scattered::<CHANNELS>(**token, texels, taps, planar);
+        }
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx2(token) => x86::blend_across_avx2::<CHANNELS>(token, texels, taps, planar),
+        Simd::Avx2(token) => x86::sse::blend_scattered::<CHANNELS>(*token, texels, taps, planar),
+        #[cfg(target_arch = "x86_64")]
+        Simd::Sse(token) => x86::sse::blend_scattered::<CHANNELS>(token, texels, taps, planar),
         _ => {
             let mut rows = planar.chunks_exact_mut(taps.row_length());
             let mut rows: [_; CHANNELS] = std::array::from_fn(|_| {
@@ -229,17 +236,15 @@ pub(super) fn eight(texels: &[u8], offset: u32) -> [u8; 8] {
 pub(super) fn blend_down(simd: Simd, top: &[i16], bottom: &[i16], weight: u32, out: &mut [u8]) {
     match simd {
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx512(token) => x86::blend_down_avx512(token, top, bottom, weight, out),
+        Simd::Avx512(token) => x86::avx512::blend_down(token, top, bottom, weight, out),
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx2(token) => x86::blend_down_avx2(token, top, bottom, weight, out),
-        _ => simd.run(
-            #[inline(always)]
-            || blend_down_plainly(top, bottom, weight, out),
-        ),
+        Simd::Avx2(token) => x86::avx2::blend_down(token, top, bottom, weight, out),
+        #[cfg(target_arch = "x86_64")]
+        Simd::Sse(token) => x86::sse::blend_down(token, top, bottom, weight, out),
+        _ => blend_down_plainly(top, bottom, weight, out),
     }
 }
 
-#[inline(always)]
 fn blend_down_plainly(top: &[i16], bottom: &[i16], weight: u32, out: &mut [u8]) {
     // Products of 16 bits are cheaper than of 32.
     let weights = weight_pair(weight);

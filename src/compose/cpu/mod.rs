@@ -231,10 +231,7 @@ impl SampleComposer {
             watch.lap(&mut self.costs.compose, read + sampled);
             self.weights.compute(self.simd, layer, &self.layer, filter);
             let rect = self.weights.mask_rect;
-            let (masked, weighted) = (
-                rect.width() * rect.height(),
-                self.weights.weighted_pixels(),
-            );
+            let (masked, weighted) = (rect.width() * rect.height(), self.weights.weighted_pixels());
             // Alpha is read, weight written.
             watch.lap(&mut self.costs.weights, masked + weighted);
             canvas.blend(layer, &mut self.layer, &self.weights);
@@ -270,13 +267,7 @@ impl SampleComposer {
             scratch: &mut self.mask_bits,
             settled: &mut slot.settled,
         };
-        settle::settle(
-            encoded,
-            sample,
-            self.simd,
-            &mut self.visible,
-            results,
-        )?;
+        settle::settle(encoded, sample, self.simd, &mut self.visible, results)?;
         let masks = encoded.instances_of(sample).map(|(_, mask)| mask.len());
         let written = slot.settled.iter().map(settle::bytes_of);
         let moved = masks.sum::<usize>() + written.sum::<usize>();

@@ -240,9 +240,11 @@ fn sum_down(simd: Simd, rows: &[u8], stride: usize, filter: &FilterDown) -> [u8;
     let pairs = |at: usize| (row(at), row(2 * filter.radius - at));
     match simd {
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx512(token) => return x86::sum_down_avx512(token, pairs, filter),
+        Simd::Avx512(token) => return x86::avx512::sum_down(token, pairs, filter),
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx2(token) => return x86::sum_down_avx2(token, pairs, filter),
+        Simd::Avx2(token) => return x86::avx2::sum_down(token, pairs, filter),
+        #[cfg(target_arch = "x86_64")]
+        Simd::Sse(token) => return x86::sse::sum_down(token, pairs, filter),
         _ => {}
     }
     let mut sums = [0u32; CHUNK];
@@ -289,13 +291,7 @@ pub(super) fn blend(simd: Simd, foreground: &[u8], a: &[u8], background: &mut [u
 
 /// Rule 8: the mask of a row of coverages, the first `width` of which count, as bits from bit `start`
 /// (below 32) of `words` on, which are as many as hold them. `coverage` is a multiple of 32 long.
-pub(super) fn mask_bits(
-    simd: Simd,
-    coverage: &[u8],
-    width: usize,
-    start: u32,
-    words: &mut [u32],
-) {
+pub(super) fn mask_bits(simd: Simd, coverage: &[u8], width: usize, start: u32, words: &mut [u32]) {
     simd.run(
         #[inline(always)]
         || {
@@ -322,11 +318,11 @@ pub(super) fn mask_bits(
 fn bits_of(simd: Simd, coverage: &[u8; 32]) -> u32 {
     match simd {
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx512(token) => x86::upper_bits_avx2(*token, coverage),
+        Simd::Avx512(token) => x86::avx2::upper_bits(*token, coverage),
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx2(token) => x86::upper_bits_avx2(token, coverage),
+        Simd::Avx2(token) => x86::avx2::upper_bits(token, coverage),
         #[cfg(target_arch = "x86_64")]
-        Simd::Sse(token) => x86::upper_bits_sse(token, coverage),
+        Simd::Sse(token) => x86::sse::upper_bits(token, coverage),
         _ => {
             // The product's uppermost byte has each flag at a bit of its own, and nothing is carried
             // to it.
@@ -532,7 +528,10 @@ mod tests {
         for simd in Simd::available() {
             let (mut row, mut owned, mut columns) = ([0b1110, 1], [0b0100, 0], [1, 0]);
             assert_eq!(take_ownership(simd, &mut row, &mut owned, &mut columns), 3);
-            assert_eq!((row, owned, columns), ([0b1010, 1], [0b1110, 1], [0b1011, 1]));
+            assert_eq!(
+                (row, owned, columns),
+                ([0b1010, 1], [0b1110, 1], [0b1011, 1])
+            );
             let (mut out, mut columns) = ([7, 7], [0, 2]);
             let count = occlude(simd, &[0b11001, 3], &owned, &mut out, &mut columns);
             assert_eq!((count, out, columns), (3, [0b10001, 2], [0b10001, 2]));

@@ -109,7 +109,9 @@ impl Weights {
     /// Weights that follow from each pixel's coverage alone.
     fn each_row(&mut self, pixels: &LayerPixels, weigh: impl Fn(&[u8], &mut [u8])) {
         let rect = self.rect;
-        for (y, weight) in (rect.y0..rect.y1).zip(self.weight.chunks_exact_mut(padded(rect.width()))) {
+        for (y, weight) in
+            (rect.y0..rect.y1).zip(self.weight.chunks_exact_mut(padded(rect.width())))
+        {
             weigh(pixels.alpha(y, (rect.x0, rect.x1)), weight);
             weight[rect.width()..].fill(0);
         }

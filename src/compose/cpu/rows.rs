@@ -509,7 +509,9 @@ mod tests {
     fn masks_become_bits_at_any_column() {
         let mask: Vec<u8> = (0..160u32).map(|x| (x * x * 37) as u8).collect();
         for simd in Simd::available() {
-            for (width, start) in (1..=128).flat_map(|width| (0..32).map(move |at| (width, at))) {
+            for (width, start) in
+                (1..=128usize).flat_map(|width| (0..32usize).map(move |start| (width, start)))
+            {
                 let mut words = vec![9; (start + width).div_ceil(32)];
                 let mask = &mask[..width.next_multiple_of(32)];
                 mask_bits(simd, mask, width, start as u32, &mut words);

@@ -32,9 +32,8 @@ pub struct MappedFile {
 /// Bytes that are asked for together.
 const BLOCK: usize = 1 << 14;
 
-/// Which blocks of a file were asked for since its pages were last given back: asking again takes some
-/// microseconds a request even where all pages are there. The system may throw pages out meanwhile; then
-/// they come in at the first touch.
+/// Which blocks of a file were asked for: asking again takes some microseconds a request even where all
+/// pages are there. They are forgotten when pages have gone.
 #[derive(Debug)]
 struct Asked(Vec<AtomicU64>);
 
@@ -48,10 +47,12 @@ impl Asked {
     fn ask(&self, blocks: Range<usize>) -> bool {
         let mut is_new = false;
         for block in blocks {
-            let bit = 1 << (block % 64);
-            // Marks guard no memory: whoever sees an old one asks once too often.
-            let before = self.0[block / 64].fetch_or(bit, Ordering::Relaxed);
-            is_new |= before & bit == 0;
+            let (word, bit) = (&self.0[block / 64], 1 << (block % 64));
+            // Marks guard no memory: with an old one, a request is made once more or left out once.
+            if word.load(Ordering::Relaxed) & bit == 0 {
+                word.fetch_or(bit, Ordering::Relaxed);
+                is_new = true;
+            }
         }
         is_new
     }
@@ -97,8 +98,8 @@ impl MappedFile {
     }
 
     /// Asks the system to read these bytes soon, all at once rather than page by page at the first
-    /// touch, unless it was asked already since [`MappedFile::release`]. A request that the system refuses
-    /// costs time later and nothing else.
+    /// touch, unless it was asked already since [`MappedFile::release`] or [`MappedFile::ask_again`]. A
+    /// request that the system refuses costs time later and nothing else.
     pub fn read_ahead(&self, range: Range<usize>) {
         if range.start >= range.end || range.end > self.map.len() {
             return;
@@ -118,6 +119,11 @@ impl MappedFile {
         // SAFETY: this map is shared, of a file, and read-only: nothing is ever written to it, and
         // the next touch reads the same bytes again; threads that read meanwhile only fault.
         let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
+        self.asked.forget();
+    }
+
+    /// Makes the next requests whatever was asked for already: the system has taken pages away.
+    pub fn ask_again(&self) {
         self.asked.forget();
     }
 

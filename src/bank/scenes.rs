@@ -407,6 +407,12 @@ impl ScenePack {
         shards.for_each(|shard| shard.shard.file().release());
     }
 
+    /// Asks the system for pixels once more even if it was asked for them already.
+    pub(crate) fn ask_again(&self) {
+        let shards = self.shards.iter();
+        shards.for_each(|shard| shard.shard.file().ask_again());
+    }
+
     /// Which shard a scene lies in, for [`ScenePack::check_shard_length`].
     pub(crate) fn shard_of(&self, index: usize) -> Option<usize> {
         locate(&self.first_rows, index).map(|(shard, _)| shard)

@@ -87,6 +87,8 @@ pub(super) struct Shared<T: Compose> {
     pub is_cancelled: AtomicBool,
     /// Bytes of mapped pixels that were read since it was last asked what is mapped.
     pub unreleased_bytes: AtomicU64,
+    /// Resident bytes of mapped files when that was asked last.
+    pub mapped_before: AtomicU64,
     /// Resident bytes of mapped files from which on their pages are released.
     pub mapped_limit: u64,
 }
@@ -100,6 +102,7 @@ impl<T: Compose> Shared<T> {
             target: target.shared(),
             is_cancelled: false.into(),
             unreleased_bytes: 0.into(),
+            mapped_before: 0.into(),
             mapped_limit: options.mapped_limit,
         }
     }
@@ -280,10 +283,20 @@ impl<'a, T: Compose> Worker<'a, T> {
         }
         // Where the system does not say what is mapped, what was read is the best guess.
         let mapped = mapped_bytes();
+        let before = shared
+            .mapped_before
+            .swap(mapped.unwrap_or(0), Ordering::Relaxed);
         if mapped.unwrap_or(read) >= shared.mapped_limit {
+            shared.mapped_before.store(0, Ordering::Relaxed);
             shared.scenes.release();
             shared.bank.release();
-        } else if mapped.is_none() {
+        } else if let Some(mapped) = mapped {
+            // Short of memory, the system has taken pages that were asked for.
+            if mapped < before {
+                shared.scenes.ask_again();
+                shared.bank.ask_again();
+            }
+        } else {
             return;
         }
         shared.unreleased_bytes.store(0, Ordering::Relaxed);

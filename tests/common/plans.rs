@@ -8,10 +8,12 @@ use serde_json::{Map, Value, json};
 /// A plan of `samples` samples over packs of those sizes.
 pub fn random_plan(draw: &mut ChaCha8Rng, samples: usize, scenes: usize, cutouts: usize) -> Value {
     let mut plan = Map::new();
-    let canvas = match draw.random_range(0..10) {
+    let canvas = match draw.random_range(0..12) {
         0 => [1, 1],
         1 => [draw.random_range(1..4), draw.random_range(30..90)],
         2 => [64, 32],
+        // Rows of many words and registers.
+        3 => [draw.random_range(200..700), draw.random_range(5..20)],
         _ => [draw.random_range(20..80), draw.random_range(20..80)],
     };
     plan.insert("canvas".into(), json!(canvas));

@@ -15,12 +15,12 @@ use crate::compose::simd::Simd;
 /// Bytes behind a row's last texel that [`blend_across`] may read, and makes nothing of.
 pub(super) const READ_BEHIND: usize = 4 * 32;
 
-/// Scattered pixels that are blended along x at a time.
-pub(super) const PIXELS: usize = 8;
+/// There are always as many taps as make a multiple of this.
+const PIXELS: usize = 8;
 
 /// The values of [`rules::blend_across`](crate::compose::rules::blend_across) are kept lower by this, so
 /// that signed products serve: it is what 255 times a texel loses when the texel is kept lower by 128.
-pub(super) const BIAS: i32 = 255 * 128;
+const BIAS: i32 = 255 * 128;
 
 /// Values that are blended along y at a time. Rows are a multiple of it long, so that none is left for
 /// a slower loop.
@@ -54,6 +54,15 @@ fn group_of(simd: Simd) -> Option<usize> {
     }
 }
 
+/// The greatest of these groups.
+const MOST_IN_GROUP: usize = 16;
+
+/// The least texel of a group and how far the greatest is from it: along a row they rise or fall.
+fn span_of(firsts: &[u32]) -> (u32, u32) {
+    let ends = [firsts.first(), firsts.last()].map(|end| end.copied().unwrap_or(0));
+    (ends[0].min(ends[1]), ends[0].abs_diff(ends[1]))
+}
+
 /// Whether interleaving registers of texels by their lower halves gives a group's pixel, or by the upper
 /// ones.
 fn is_in_lower_half(pixel: usize) -> bool {
@@ -84,42 +93,34 @@ impl Taps {
         self.weights.resize(length, [0; 8]);
         self.windows.clear();
         self.texels.clear();
-        if group_of(simd).is_none() || !self.find_windows(group) {
-            self.windows.clear();
-            self.texels.clear();
+        // The second texel of the last pixel is in the window too.
+        let fits = |firsts: &[u32]| span_of(firsts).1 + 2 <= 2 * firsts.len() as u32;
+        if group_of(simd).is_some() && self.firsts.chunks_exact(group).all(fits) {
+            self.set_windows(group);
+        } else {
             let offsets = self.firsts.iter().map(|first| first * CHANNELS as u32);
             self.texels.extend(offsets);
         }
     }
 
-    /// False if some group's texels do not fit a window.
-    fn find_windows(&mut self, group: usize) -> bool {
+    fn set_windows(&mut self, group: usize) {
         for firsts in self.firsts.chunks_exact(group) {
-            let ends = (firsts.iter().min(), firsts.iter().max());
-            let (Some(&least), Some(&greatest)) = ends else {
-                return false;
-            };
-            // The second texel of the last one is in the window too.
-            if (greatest - least) as usize + 2 > 2 * group {
-                return false;
-            }
+            let (least, _) = span_of(firsts);
             self.windows.push(least);
             self.texels.extend(firsts.iter().map(|first| first - least));
         }
         for weights in self.weights.chunks_exact_mut(group) {
-            let mut ordered = [[0; 8]; 16];
-            let (mut lower, mut upper) = (0, group / 2);
-            for (pixel, &weights) in weights.iter().enumerate() {
-                let place = match is_in_lower_half(pixel) {
-                    true => &mut lower,
-                    false => &mut upper,
-                };
-                ordered[*place] = weights;
-                *place += 1;
+            // A stable order by halves.
+            let mut ordered = [[0; 8]; MOST_IN_GROUP];
+            let halves = [true, false].into_iter().flat_map(|is_lower| {
+                let pixels = weights.iter().enumerate();
+                pixels.filter(move |&(pixel, _)| is_in_lower_half(pixel) == is_lower)
+            });
+            for (ordered, (_, weights)) in ordered.iter_mut().zip(halves) {
+                *ordered = *weights;
             }
             weights.copy_from_slice(&ordered[..group]);
         }
-        true
     }
 
     /// Whether rows are read by windows, and so have [`WINDOW_TEXEL`] bytes a texel.
@@ -162,8 +163,8 @@ pub(super) fn widen_rgb(simd: Simd, row: &[u8], wide: &mut Vec<u8>) {
 }
 
 /// Rule 4 along x: a row of interleaved texels (of [`WINDOW_TEXEL`] bytes if the taps have windows), of
-/// which [`READ_BEHIND`] more bytes can be read, into `CHANNELS` planar rows of [`Taps::row_length`] values behind one another, each lower by
-/// [`BIAS`].
+/// which [`READ_BEHIND`] more bytes can be read, into `CHANNELS` planar rows of [`Taps::row_length`] values
+/// behind one another, each lower by [`BIAS`].
 pub(super) fn blend_across<const CHANNELS: usize>(
     simd: Simd,
     texels: &[u8],
@@ -187,29 +188,31 @@ pub(super) fn blend_across<const CHANNELS: usize>(
         Simd::Avx2(token) => x86::sse::blend_scattered::<CHANNELS>(*token, texels, taps, planar),
         #[cfg(target_arch = "x86_64")]
         Simd::Sse(token) => x86::sse::blend_scattered::<CHANNELS>(token, texels, taps, planar),
-        _ => {
-            let mut rows = planar.chunks_exact_mut(taps.row_length());
-            let mut rows: [_; CHANNELS] = std::array::from_fn(|_| {
-                let row = rows.next().unwrap_or_default();
-                row.as_chunks_mut::<PIXELS>().0.iter_mut()
-            });
-            let offsets = taps.texels.as_chunks::<PIXELS>().0;
-            let weights = taps.weights.as_chunks::<PIXELS>().0;
-            for (offsets, weights) in offsets.iter().zip(weights) {
-                let mut sums = [0; PIXELS];
-                let pixels = offsets.iter().zip(weights);
-                for (sum, (&offset, &[_, weight, ..])) in sums.iter_mut().zip(pixels) {
-                    let both = u64::from_le_bytes(eight(texels, offset));
-                    let (first, second) = (lanes(both), lanes(both >> (8 * CHANNELS)));
-                    let weight = u64::from(weight);
-                    // No lane can reach another: rule 4's sums have 16 bits.
-                    *sum = first * (256 - weight) + second * weight;
-                }
-                for (channel, row) in rows.iter_mut().enumerate() {
-                    for (value, sum) in row.next().into_iter().flatten().zip(sums) {
-                        *value = (i32::from((sum >> (16 * channel)) as u16) - BIAS) as i16;
-                    }
-                }
+        _ => blend_scattered_plainly::<CHANNELS>(texels, taps, planar),
+    }
+}
+
+fn blend_scattered_plainly<const CHANNELS: usize>(texels: &[u8], taps: &Taps, planar: &mut [i16]) {
+    let mut rows = planar.chunks_exact_mut(taps.row_length());
+    let mut rows: [_; CHANNELS] = std::array::from_fn(|_| {
+        let row = rows.next().unwrap_or_default();
+        row.as_chunks_mut::<PIXELS>().0.iter_mut()
+    });
+    let offsets = taps.texels.as_chunks::<PIXELS>().0;
+    let weights = taps.weights.as_chunks::<PIXELS>().0;
+    for (offsets, weights) in offsets.iter().zip(weights) {
+        let mut sums = [0; PIXELS];
+        let pixels = offsets.iter().zip(weights);
+        for (sum, (&offset, &[_, weight, ..])) in sums.iter_mut().zip(pixels) {
+            let both = u64::from_le_bytes(eight(texels, offset));
+            let (first, second) = (lanes(both), lanes(both >> (8 * CHANNELS)));
+            let weight = u64::from(weight);
+            // No lane can reach another: rule 4's sums have 16 bits.
+            *sum = first * (256 - weight) + second * weight;
+        }
+        for (channel, row) in rows.iter_mut().enumerate() {
+            for (value, sum) in row.next().into_iter().flatten().zip(sums) {
+                *value = (i32::from((sum >> (16 * channel)) as u16) - BIAS) as i16;
             }
         }
     }

@@ -100,28 +100,7 @@ fn look_up_words(
                 }
             }
         }
-        (_, Layout::Chw) => {
-            for y in 0..canvas.height {
-                let rows = canvas.row(y).into_iter().zip(tables);
-                for (out, (row, table)) in out_rows(canvas, y, out).zip(rows) {
-                    look_up_by_four(row, table, out);
-                }
-            }
-        }
-        (_, Layout::Hwc) => look_up(canvas, tables, layout, out),
-    }
-}
-
-/// Four elements are written at a time: stores are what a look-up has most of.
-fn look_up_by_four(row: &[u8], table: &[u16; 256], out: &mut [u16]) {
-    let (outs, out_rest) = out.as_chunks_mut::<4>();
-    let (rows, row_rest) = row.as_chunks::<4>();
-    for (out, row) in outs.iter_mut().zip(rows) {
-        let [a, b, c, d] = row.map(|value| u64::from(table[usize::from(value)]));
-        *out = bytemuck::cast((a | b << 16 | c << 32 | d << 48).to_le());
-    }
-    for (out, &value) in out_rest.iter_mut().zip(row_rest) {
-        *out = table[usize::from(value)];
+        _ => look_up(canvas, tables, layout, out),
     }
 }
 

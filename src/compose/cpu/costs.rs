@@ -18,11 +18,11 @@ pub struct StageCost {
 pub struct StageCosts {
     /// JPEG scenes to texels; raw scenes take nothing here.
     pub decode: StageCost,
-    /// Coverage, mask and blend weight of each layer (rules 8 and 9).
+    /// The blend weight of each layer (rule 9).
     pub weights: StageCost,
-    /// The scene and the layers over it (rules 7, 10, 11 and 13).
+    /// The scene, what layers look like and their blends (rules 7, 8, 10 and 11).
     pub compose: StageCost,
-    /// What is visible of each layer (rule 13).
+    /// The mask of each layer, and what is visible of it (rules 8 and 13).
     pub visible: StageCost,
     /// What stays, with its masks (rules 5, 13 and 14).
     pub settle: StageCost,

@@ -1,8 +1,8 @@
 //! The CPU back end: the specification's stages over rows, a sample per worker thread.
 //!
-//! Per sample: the scene, then for each layer its `weights` and its blend onto the canvas
-//! (`compose`); then what is `visible`, what stays (`settle`) and the conversion into the
-//! batch (`convert`). From the blend weights on, masks are bits.
+//! Per sample: the scene, then for each layer its blend `weights`, its blend onto the canvas
+//! (`compose`) and the bits of its mask (`visible`); then what of the masks is visible, what stays
+//! (`settle`) and the conversion into the batch (`convert`).
 
 mod bilinear;
 mod compose;

@@ -145,7 +145,7 @@ fn bits_from(mask: &[u8], start: usize) -> u32 {
 }
 
 /// Bits `start..end` of a word of 32.
-pub(super) fn run_of_bits(start: u32, end: u32) -> u32 {
+fn run_of_bits(start: u32, end: u32) -> u32 {
     let below = |bit: u32| ((1u64 << bit) - 1) as u32;
     below(end) & !below(start)
 }

@@ -1,7 +1,6 @@
-//! The inner loops that compilers vectorise by themselves: whole rows of one channel at a time,
-//! compiled for each instruction set of [`Simd`] and chosen at run time.
-//!
-//! Every function is the row form of a function in [`rules`], to the bit.
+//! The inner loops over rows of one channel, of weights and of mask bits: compiled for each instruction set
+//! of [`Simd`] and chosen at run time. Compilers vectorise most of them by themselves; what they do not is
+//! taken from `x86`.
 
 #[cfg(target_arch = "x86_64")]
 use super::x86;
@@ -26,12 +25,12 @@ pub(super) fn apply_colour(simd: Simd, matrix: &[i32; 12], rows: [&mut [u8]; 3])
 }
 
 /// Rule 9 for hard edges: coverages to 255 on the mask and 0 off it.
-pub(super) fn threshold(simd: Simd, coverage: &[u8], mask: &mut [u8]) {
+pub(super) fn threshold(simd: Simd, coverage: &[u8], weight: &mut [u8]) {
     simd.run(
         #[inline(always)]
         || {
-            for (mask, &coverage) in mask.iter_mut().zip(coverage) {
-                *mask = if rules::in_mask(coverage) { 255 } else { 0 };
+            for (weight, &coverage) in weight.iter_mut().zip(coverage) {
+                *weight = if rules::in_mask(coverage) { 255 } else { 0 };
             }
         },
     );
@@ -181,7 +180,7 @@ impl FilterDown {
     pub fn set(&mut self, filter: &[u32]) {
         let radius = filter.len() / 2;
         self.radius = radius;
-        // The weights of both sides are 2^16 together at most, and none is greater than the centre's.
+        // Twice a side's weight and the centre's, which is not 0, are 2^16 at most: a side's has 15 bits.
         let sides = filter[..radius].chunks(2).map(|pair| {
             let weight = |at: usize| pair.get(at).map_or(0, |&weight| weight as i16);
             [weight(0), weight(1)]
@@ -214,7 +213,7 @@ pub(super) fn filter_down(
     shares: impl Iterator<Item = Share>,
     out: &mut [u8],
 ) {
-    let stride = out.len();
+    let (stride, radius) = (out.len(), filter.radius);
     simd.run(
         #[inline(always)]
         || {
@@ -223,34 +222,70 @@ pub(super) fn filter_down(
                 match share {
                     Share::Nothing => *out = [0; CHUNK],
                     Share::All => *out = [255; CHUNK],
-                    Share::Some => *out = sum_down(simd, &rows[CHUNK * chunk..], stride, filter),
+                    Share::Some => {
+                        let values = &rows[CHUNK * chunk..];
+                        let rows = ChunkRows {
+                            values,
+                            stride,
+                            radius,
+                        };
+                        *out = sum_down(simd, rows, filter);
+                    }
                 }
             }
         },
     );
 }
 
-/// The sums of one chunk, which begins each row, rounded to 8 bits.
-#[inline(always)]
-fn sum_down(simd: Simd, rows: &[u8], stride: usize, filter: &FilterDown) -> [u8; CHUNK] {
-    let row = |row: usize| -> &[u8; CHUNK] {
-        let values = rows[row * stride..].first_chunk();
+/// The 2r + 1 rows of one chunk.
+#[derive(Clone, Copy)]
+pub(super) struct ChunkRows<'a> {
+    /// From the first value of the chunk in the first row on.
+    values: &'a [u8],
+    stride: usize,
+    radius: usize,
+}
+
+impl<'a> ChunkRows<'a> {
+    #[inline(always)]
+    fn row(self, number: usize) -> &'a [u8; CHUNK] {
+        let values = self.values[number * self.stride..].first_chunk();
         values.unwrap_or(&[0; CHUNK])
-    };
-    let pairs = |at: usize| (row(at), row(2 * filter.radius - at));
+    }
+
+    /// The row in the middle.
+    #[inline(always)]
+    pub fn centre(self) -> &'a [u8; CHUNK] {
+        self.row(self.radius)
+    }
+
+    /// The rows that many behind the first and before the last.
+    #[inline(always)]
+    pub fn pair(self, number: usize) -> [&'a [u8; CHUNK]; 2] {
+        [self.row(number), self.row(2 * self.radius - number)]
+    }
+}
+
+/// The sums of one chunk, rounded to 8 bits.
+#[inline(always)]
+fn sum_down(simd: Simd, rows: ChunkRows<'_>, filter: &FilterDown) -> [u8; CHUNK] {
     match simd {
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx512(token) => return x86::avx512::sum_down(token, pairs, filter),
+        Simd::Avx512(token) => x86::avx512::sum_down(token, rows, filter),
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx2(token) => return x86::avx2::sum_down(token, pairs, filter),
+        Simd::Avx2(token) => x86::avx2::sum_down(token, rows, filter),
         #[cfg(target_arch = "x86_64")]
-        Simd::Sse(token) => return x86::sse::sum_down(token, pairs, filter),
-        _ => {}
+        Simd::Sse(token) => x86::sse::sum_down(token, rows, filter),
+        _ => sum_down_plainly(rows, filter),
     }
+}
+
+#[inline(always)]
+fn sum_down_plainly(rows: ChunkRows<'_>, filter: &FilterDown) -> [u8; CHUNK] {
     let mut sums = [0u32; CHUNK];
     let sides = filter.sides.as_flattened().iter();
-    for (at, &weight) in sides.enumerate().take(filter.radius) {
-        let (above, below) = pairs(at);
+    for (number, &weight) in sides.enumerate().take(filter.radius) {
+        let [above, below] = rows.pair(number);
         for ((sum, &above), &below) in sums.iter_mut().zip(above).zip(below) {
             *sum += u32::from(weight as u16) * u32::from(u16::from(above) + u16::from(below));
         }
@@ -258,7 +293,7 @@ fn sum_down(simd: Simd, rows: &[u8], stride: usize, filter: &FilterDown) -> [u8;
     let centre = filter.centre.as_flattened().iter();
     let weight: u32 = centre.map(|&weight| u32::from(weight as u16)).sum();
     let mut values = [0; CHUNK];
-    for ((value, &sum), &centre) in values.iter_mut().zip(&sums).zip(row(filter.radius)) {
+    for ((value, &sum), &centre) in values.iter_mut().zip(&sums).zip(rows.centre()) {
         *value = rules::round_filtered(sum + weight * u32::from(centre));
     }
     values
@@ -437,6 +472,7 @@ mod tests {
             filter(&[16_385]),
             filter(&[900, 4000, 13_000]),
             filter(&[900, 4000]),
+            filter(&[7282; 4]),
             filter(&[1; 30]),
         ];
         for simd in Simd::available() {

@@ -1,8 +1,8 @@
 //! What is seen of each instance: areas, boxes and mask bits after occlusion (rules 5, 7, 13 and 14).
 //!
-//! Masks are bits here, 32 pixels to a word. From the last layer to the first, each shows what of its
-//! mask no later one has; scene instances are held against what all layers have together. So no map
-//! says which layer is on top where: an object takes a bit a pixel of its box instead of 16 of them.
+//! Masks are bits, 32 pixels to a word. From the last layer to the first, each shows what of its mask no
+//! later one has; scene instances are held against what all layers have together. Until the sample is
+//! done, every layer takes a bit for each pixel of its mask's box on the canvas.
 
 use super::layer::LayerPixels;
 use super::placed::PlacedScene;
@@ -31,7 +31,8 @@ impl Measure {
 #[derive(Debug, Default)]
 pub(super) struct Visible {
     layers: Vec<LayerMask>,
-    /// The mask bits of all layers, each mask's rows behind one another.
+    /// The mask bits of all layers, each mask's rows behind one another, and what is left of earlier
+    /// samples behind them.
     bits: Vec<u32>,
     /// A bit for each canvas pixel that a layer's mask has, rows of [`words_of`] the width.
     owned: Vec<u32>,
@@ -45,14 +46,20 @@ pub(super) struct Visible {
 /// A layer's mask on the canvas.
 #[derive(Clone, Copy, Debug)]
 struct LayerMask {
-    /// Canvas pixels around the mask.
-    rect: Rect,
-    /// Where its bits begin.
+    /// Where its bits begin: rows of as many words as hold the columns of `full`.
     start: usize,
     /// Before occlusion: rule 14's full area and box0.
     full: Measure,
     /// After it.
     seen: Measure,
+}
+
+impl LayerMask {
+    /// Where the bits of the next mask begin.
+    fn end(&self) -> usize {
+        let (first, end) = words_around(self.full.rect);
+        self.start + (end - first) * self.full.rect.height()
+    }
 }
 
 /// Where mask bits go: rows of `stride` words that begin at canvas position `x0` (a multiple of
@@ -74,6 +81,7 @@ impl Slot<'_> {
 
 /// The words of a row that hold a rectangle's columns: the first and the one behind the last.
 fn words_around(rect: Rect) -> (usize, usize) {
+    let rect = rect.or_zero();
     (rect.x0 as usize / 32, words_of(rect.x1 as usize))
 }
 
@@ -131,7 +139,6 @@ impl Visible {
     /// Forgets the layers of the last sample; the next is on a canvas of this size.
     pub fn reset(&mut self, canvas: Size) {
         self.layers.clear();
-        self.bits.clear();
         self.stride = words_of(canvas.width() as usize);
         self.owned.clear();
         self.owned.resize(self.stride * canvas.height() as usize, 0);
@@ -152,14 +159,8 @@ impl Visible {
         let rect = rect.intersect(canvas).or_zero();
         let (first, end) = words_around(rect);
         let words = end - first;
-        let (start, length) = (self.bits.len(), words * rect.height());
-        self.bits
-            .try_reserve(length)
-            .map_err(|_| ComposeError::Memory {
-                what: "masks of layers",
-                bytes: (start + length).saturating_mul(size_of::<u32>()),
-            })?;
-        self.bits.resize(start + length, 0);
+        let start = self.layers.last().map_or(0, LayerMask::end);
+        self.make_room(start.saturating_add(words * rect.height()))?;
         let tally = &mut self.tallies[0];
         tally.begin(words);
         let rows = self.bits[start..].chunks_exact_mut(words.max(1));
@@ -170,12 +171,33 @@ impl Visible {
             tally.row(y, count);
         }
         let full = tally.measure(first);
-        self.layers.push(LayerMask {
-            rect,
+        let layer = LayerMask {
             start,
             full,
             seen: full,
-        });
+        };
+        // Only what the tight box holds is kept.
+        let (full_first, full_end) = words_around(full.rect);
+        for (row, y) in (full.rect.y0..full.rect.y1).enumerate() {
+            let from = start + (y - rect.y0) as usize * words + full_first - first;
+            let to = start + row * (full_end - full_first);
+            self.bits
+                .copy_within(from..from + full_end - full_first, to);
+        }
+        self.layers.push(layer);
+        Ok(())
+    }
+
+    /// Makes room for so many words of mask bits.
+    fn make_room(&mut self, words: usize) -> Result<(), ComposeError> {
+        let missing = words.saturating_sub(self.bits.len());
+        self.bits
+            .try_reserve(missing)
+            .map_err(|_| ComposeError::Memory {
+                what: "masks of layers",
+                bytes: words.saturating_mul(size_of::<u32>()),
+            })?;
+        self.bits.resize(self.bits.len() + missing, 0);
         Ok(())
     }
 
@@ -185,18 +207,19 @@ impl Visible {
         let mut moved = 0;
         let tally = &mut self.tallies[0];
         for layer in self.layers.iter_mut().rev() {
-            let (first, end) = words_around(layer.rect);
+            let rect = layer.full.rect;
+            let (first, end) = words_around(rect);
             let words = end - first;
             tally.begin(words);
             let rows = self.bits[layer.start..].chunks_exact_mut(words.max(1));
-            for (y, row) in (layer.rect.y0..layer.rect.y1).zip(rows) {
+            for (y, row) in (rect.y0..rect.y1).zip(rows) {
                 let owned = &mut self.owned[y as usize * self.stride..][first..end];
                 let count = rows::take_ownership(simd, row, owned, &mut tally.columns);
                 tally.row(y, count);
             }
             layer.seen = tally.measure(first);
             // Both are read and written.
-            moved += 16 * words * layer.rect.height();
+            moved += 16 * words * rect.height();
         }
         moved
     }
@@ -210,10 +233,11 @@ impl Visible {
     /// Writes the bits of what is visible of a layer, which lie within its box.
     pub fn write_layer(&self, number: usize, slot: &mut Slot<'_>) {
         let layer = &self.layers[number];
-        let (first, end) = words_around(layer.rect);
-        let (seen_first, seen_end) = words_around(layer.seen.rect);
-        for y in layer.seen.rect.y0..layer.seen.rect.y1 {
-            let row = (y - layer.rect.y0) as usize * (end - first);
+        let (full, seen) = (layer.full.rect, layer.seen.rect);
+        let (first, end) = words_around(full);
+        let (seen_first, seen_end) = words_around(seen);
+        for y in seen.y0..seen.y1 {
+            let row = (y - full.y0) as usize * (end - first);
             let bits = &self.bits[layer.start + row..][seen_first - first..seen_end - first];
             slot.words(y, seen_first, bits.len()).copy_from_slice(bits);
         }

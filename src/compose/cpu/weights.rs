@@ -191,3 +191,37 @@ pub(super) fn room<T: Clone + Default>(values: &mut Vec<T>, length: usize) -> &m
     }
     &mut values[..length]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_streak_is_as_long_as_rows_are_alike() {
+        let rows = [
+            Share::Nothing,
+            Share::Nothing,
+            Share::All,
+            Share::All,
+            Share::Some,
+            Share::All,
+            Share::All,
+            Share::All,
+            Share::Nothing,
+        ];
+        let mut streak = Streak::default();
+        for end in 1..=rows.len() {
+            streak.add_row(rows[end - 1]);
+            for count in 1..=end {
+                let last = &rows[end - count..end];
+                let is_same = last.iter().all(|&share| share == last[0]);
+                let expected = if is_same { last[0] } else { Share::Some };
+                assert_eq!(
+                    streak.share_of(count),
+                    expected,
+                    "{count} rows before {end}"
+                );
+            }
+        }
+    }
+}

@@ -5,9 +5,9 @@ use std::arch::x86_64::__m256i;
 use bytemuck::cast;
 use pulp::x86::V3;
 
-use super::{RowPair, SIGN, WIDE, repeat, window_of};
+use super::{SIGN, WIDE, repeat, window_of};
 use crate::compose::cpu::bilinear::{SUM_BIAS, Taps, weight_pair};
-use crate::compose::cpu::rows::{CHUNK, FilterDown};
+use crate::compose::cpu::rows::{CHUNK, ChunkRows, FilterDown};
 
 /// Rule 4 along x, eight pixels of a window of 16 texels at a time.
 pub(in super::super) fn blend_windows<const CHANNELS: usize>(
@@ -151,16 +151,15 @@ pub(in super::super) fn upper_bits(simd: V3, values: &[u8; 32]) -> u32 {
     simd.avx2._mm256_movemask_epi8(cast(*values)) as u32
 }
 
-/// One chunk of rule 9's pass along y; `rows` gives the rows of a pair by how far they are from the first
-/// and the last one.
+/// One chunk of rule 9's pass along y.
 #[inline(always)]
-pub(in super::super) fn sum_down<'a>(
+pub(in super::super) fn sum_down(
     simd: V3,
-    rows: impl Fn(usize) -> RowPair<'a>,
+    rows: ChunkRows<'_>,
     filter: &FilterDown,
 ) -> [u8; CHUNK] {
-    let first = sum_half::<0>(simd, &rows, filter);
-    let second = sum_half::<1>(simd, &rows, filter);
+    let first = sum_half::<0>(simd, rows, filter);
+    let second = sum_half::<1>(simd, rows, filter);
     let bytes = simd.avx2._mm256_packus_epi16(first, second);
     // Packing works within 128 bits, and so leaves their halves in turns.
     cast(simd.avx2._mm256_permute4x64_epi64::<0b11_01_10_00>(bytes))
@@ -168,19 +167,15 @@ pub(in super::super) fn sum_down<'a>(
 
 /// The first or the second 16 sums of a chunk.
 #[inline(always)]
-fn sum_half<'a, const HALF: usize>(
-    simd: V3,
-    rows: &impl Fn(usize) -> RowPair<'a>,
-    filter: &FilterDown,
-) -> __m256i {
+fn sum_half<const HALF: usize>(simd: V3, rows: ChunkRows<'_>, filter: &FilterDown) -> __m256i {
     let avx2 = simd.avx2;
     let mut sums: [__m256i; 2] = [cast([1u32 << 15; 8]); 2];
     for (pair, &weights) in filter.sides.iter().enumerate() {
-        let first = add_rows::<HALF>(simd, rows(2 * pair));
-        let second = add_rows::<HALF>(simd, rows(2 * pair + 1));
+        let first = add_rows::<HALF>(simd, rows.pair(2 * pair));
+        let second = add_rows::<HALF>(simd, rows.pair(2 * pair + 1));
         sums = add_products(simd, sums, (first, second), weights);
     }
-    let centre = widen_half::<HALF>(simd, rows(filter.radius).0);
+    let centre = widen_half::<HALF>(simd, rows.centre());
     for &weights in &filter.centre {
         sums = add_products(simd, sums, (centre, centre), weights);
     }
@@ -195,7 +190,7 @@ fn widen_half<const HALF: usize>(simd: V3, row: &[u8; CHUNK]) -> __m256i {
 }
 
 #[inline(always)]
-fn add_rows<const HALF: usize>(simd: V3, (above, below): RowPair<'_>) -> __m256i {
+fn add_rows<const HALF: usize>(simd: V3, [above, below]: [&[u8; CHUNK]; 2]) -> __m256i {
     let above = widen_half::<HALF>(simd, above);
     simd.avx2
         ._mm256_add_epi16(above, widen_half::<HALF>(simd, below))

@@ -5,9 +5,9 @@ use std::arch::x86_64::__m512i;
 use bytemuck::cast;
 use pulp::x86::V4;
 
-use super::{RowPair, SIGN, WIDE, repeat, window_of};
+use super::{SIGN, WIDE, repeat, window_of};
 use crate::compose::cpu::bilinear::{ROW_CHUNK, SUM_BIAS, Taps, weight_pair};
-use crate::compose::cpu::rows::{CHUNK, FilterDown};
+use crate::compose::cpu::rows::{CHUNK, ChunkRows, FilterDown};
 
 /// From halves of eight pixels of four channels each, as interleaving leaves them, to two channels of
 /// sixteen pixels.
@@ -152,23 +152,22 @@ pub(in super::super) fn blend_down(
     );
 }
 
-/// One chunk of rule 9's pass along y; `rows` gives the rows of a pair by how far they are from the first
-/// and the last one.
+/// One chunk of rule 9's pass along y.
 #[inline(always)]
-pub(in super::super) fn sum_down<'a>(
+pub(in super::super) fn sum_down(
     simd: V4,
-    rows: impl Fn(usize) -> RowPair<'a>,
+    rows: ChunkRows<'_>,
     filter: &FilterDown,
 ) -> [u8; CHUNK] {
     let (f, bw) = (simd.avx512f, simd.avx512bw);
     let mut sums: [__m512i; 2] = [cast([1u32 << 15; 16]); 2];
     for (pair, &weights) in filter.sides.iter().enumerate() {
         // The pair behind the last one has no weight.
-        let first = add_rows(simd, rows(2 * pair));
-        let second = add_rows(simd, rows(2 * pair + 1));
+        let first = add_rows(simd, rows.pair(2 * pair));
+        let second = add_rows(simd, rows.pair(2 * pair + 1));
         sums = add_products(simd, sums, (first, second), weights);
     }
-    let centre = bw._mm512_cvtepu8_epi16(cast(*rows(filter.radius).0));
+    let centre = bw._mm512_cvtepu8_epi16(cast(*rows.centre()));
     for &weights in &filter.centre {
         sums = add_products(simd, sums, (centre, centre), weights);
     }
@@ -178,7 +177,7 @@ pub(in super::super) fn sum_down<'a>(
 }
 
 #[inline(always)]
-fn add_rows(simd: V4, (above, below): RowPair<'_>) -> __m512i {
+fn add_rows(simd: V4, [above, below]: [&[u8; CHUNK]; 2]) -> __m512i {
     let bw = simd.avx512bw;
     let above = bw._mm512_cvtepu8_epi16(cast(*above));
     bw._mm512_add_epi16(above, bw._mm512_cvtepu8_epi16(cast(*below)))

@@ -10,7 +10,6 @@ pub(super) mod avx512;
 pub(super) mod sse;
 
 use super::bilinear::WINDOW_TEXEL;
-use super::rows::CHUNK;
 
 /// Texels lie below zero by this, so that they are the signed side of a product.
 const SIGN: u8 = 0x80;
@@ -43,6 +42,3 @@ fn window_of<const BYTES: usize>(texels: &[u8], first: u32) -> &[[u8; BYTES]; 2]
         .first_chunk()
         .unwrap_or(&[[0; BYTES]; 2])
 }
-
-/// The two rows of a chunk at some distance from a filter's ends.
-type RowPair<'a> = (&'a [u8; CHUNK], &'a [u8; CHUNK]);

@@ -5,9 +5,9 @@ use std::arch::x86_64::__m128i;
 use bytemuck::cast;
 use pulp::x86::V2;
 
-use super::{NOTHING, RowPair, SIGN};
+use super::{NOTHING, SIGN};
 use crate::compose::cpu::bilinear::{SUM_BIAS, Taps, eight, weight_pair};
-use crate::compose::cpu::rows::{CHUNK, FilterDown};
+use crate::compose::cpu::rows::{CHUNK, ChunkRows, FilterDown};
 
 /// For each of two pixels of eight bytes: the texels' channels side by side, or the first texel's
 /// channels as words. Bytes behind the second texel do not matter.
@@ -132,37 +132,36 @@ pub(in super::super) fn upper_bits(simd: V2, values: &[u8; 32]) -> u32 {
     low | high << 16
 }
 
-/// One chunk of rule 9's pass along y; `rows` gives the rows of a pair by how far they are from the first
-/// and the last one.
+/// One chunk of rule 9's pass along y.
 #[inline(always)]
-pub(in super::super) fn sum_down<'a>(
+pub(in super::super) fn sum_down(
     simd: V2,
-    rows: impl Fn(usize) -> RowPair<'a>,
+    rows: ChunkRows<'_>,
     filter: &FilterDown,
 ) -> [u8; CHUNK] {
-    let first = sum_quarter::<0>(simd, &rows, filter);
-    let second = sum_quarter::<1>(simd, &rows, filter);
-    let third = sum_quarter::<2>(simd, &rows, filter);
-    let fourth = sum_quarter::<3>(simd, &rows, filter);
+    let first = sum_quarter::<0>(simd, rows, filter);
+    let second = sum_quarter::<1>(simd, rows, filter);
+    let third = sum_quarter::<2>(simd, rows, filter);
+    let fourth = sum_quarter::<3>(simd, rows, filter);
     let first = simd.sse2._mm_packus_epi16(first, second);
     cast([first, simd.sse2._mm_packus_epi16(third, fourth)])
 }
 
 /// Eight sums of a chunk.
 #[inline(always)]
-fn sum_quarter<'a, const QUARTER: usize>(
+fn sum_quarter<const QUARTER: usize>(
     simd: V2,
-    rows: &impl Fn(usize) -> RowPair<'a>,
+    rows: ChunkRows<'_>,
     filter: &FilterDown,
 ) -> __m128i {
     let sse2 = simd.sse2;
     let mut sums: [__m128i; 2] = [cast([1u32 << 15; 4]); 2];
     for (pair, &weights) in filter.sides.iter().enumerate() {
-        let first = add_rows::<QUARTER>(simd, rows(2 * pair));
-        let second = add_rows::<QUARTER>(simd, rows(2 * pair + 1));
+        let first = add_rows::<QUARTER>(simd, rows.pair(2 * pair));
+        let second = add_rows::<QUARTER>(simd, rows.pair(2 * pair + 1));
         sums = add_products(simd, sums, (first, second), weights);
     }
-    let centre = widen_quarter::<QUARTER>(simd, rows(filter.radius).0);
+    let centre = widen_quarter::<QUARTER>(simd, rows.centre());
     for &weights in &filter.centre {
         sums = add_products(simd, sums, (centre, centre), weights);
     }
@@ -179,7 +178,7 @@ fn widen_quarter<const QUARTER: usize>(simd: V2, row: &[u8; CHUNK]) -> __m128i {
 }
 
 #[inline(always)]
-fn add_rows<const QUARTER: usize>(simd: V2, (above, below): RowPair<'_>) -> __m128i {
+fn add_rows<const QUARTER: usize>(simd: V2, [above, below]: [&[u8; CHUNK]; 2]) -> __m128i {
     let above = widen_quarter::<QUARTER>(simd, above);
     simd.sse2
         ._mm_add_epi16(above, widen_quarter::<QUARTER>(simd, below))

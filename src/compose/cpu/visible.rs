@@ -2,7 +2,7 @@
 //!
 //! Masks are bits, 32 pixels to a word. From the last layer to the first, each shows what of its mask no
 //! later one has; scene instances are held against what all layers have together. Until the sample is
-//! done, every layer takes a bit for each pixel of its mask's box on the canvas.
+//! done, every layer takes a bit for each pixel of its extent on the canvas.
 
 use super::layer::LayerPixels;
 use super::placed::PlacedScene;
@@ -46,7 +46,9 @@ pub(super) struct Visible {
 /// A layer's mask on the canvas.
 #[derive(Clone, Copy, Debug)]
 struct LayerMask {
-    /// Where its bits begin: rows of as many words as hold the columns of `full`.
+    /// Canvas pixels around the mask, of which no row is without a bit at the top or at the bottom.
+    rect: Rect,
+    /// Where its bits begin.
     start: usize,
     /// Before occlusion: rule 14's full area and box0.
     full: Measure,
@@ -57,8 +59,8 @@ struct LayerMask {
 impl LayerMask {
     /// Where the bits of the next mask begin.
     fn end(&self) -> usize {
-        let (first, end) = words_around(self.full.rect);
-        self.start + (end - first) * self.full.rect.height()
+        let (first, end) = words_around(self.rect);
+        self.start + (end - first) * self.rect.height()
     }
 }
 
@@ -81,7 +83,6 @@ impl Slot<'_> {
 
 /// The words of a row that hold a rectangle's columns: the first and the one behind the last.
 fn words_around(rect: Rect) -> (usize, usize) {
-    let rect = rect.or_zero();
     (rect.x0 as usize / 32, words_of(rect.x1 as usize))
 }
 
@@ -171,19 +172,18 @@ impl Visible {
             tally.row(y, count);
         }
         let full = tally.measure(first);
+        // Rows without a bit are left out.
+        let rows = full.rect.or_zero();
         let layer = LayerMask {
-            start,
+            rect: Rect {
+                y0: rows.y0,
+                y1: rows.y1,
+                ..rect
+            },
+            start: start + (rows.y0 - rect.y0).max(0) as usize * words,
             full,
             seen: full,
         };
-        // Only what the tight box holds is kept.
-        let (full_first, full_end) = words_around(full.rect);
-        for (row, y) in (full.rect.y0..full.rect.y1).enumerate() {
-            let from = start + (y - rect.y0) as usize * words + full_first - first;
-            let to = start + row * (full_end - full_first);
-            self.bits
-                .copy_within(from..from + full_end - full_first, to);
-        }
         self.layers.push(layer);
         Ok(())
     }
@@ -207,7 +207,7 @@ impl Visible {
         let mut moved = 0;
         let tally = &mut self.tallies[0];
         for layer in self.layers.iter_mut().rev() {
-            let rect = layer.full.rect;
+            let rect = layer.rect;
             let (first, end) = words_around(rect);
             let words = end - first;
             tally.begin(words);
@@ -233,11 +233,11 @@ impl Visible {
     /// Writes the bits of what is visible of a layer, which lie within its box.
     pub fn write_layer(&self, number: usize, slot: &mut Slot<'_>) {
         let layer = &self.layers[number];
-        let (full, seen) = (layer.full.rect, layer.seen.rect);
-        let (first, end) = words_around(full);
+        let (rect, seen) = (layer.rect, layer.seen.rect);
+        let (first, end) = words_around(rect);
         let (seen_first, seen_end) = words_around(seen);
         for y in seen.y0..seen.y1 {
-            let row = (y - full.y0) as usize * (end - first);
+            let row = (y - rect.y0) as usize * (end - first);
             let bits = &self.bits[layer.start + row..][seen_first - first..seen_end - first];
             slot.words(y, seen_first, bits.len()).copy_from_slice(bits);
         }

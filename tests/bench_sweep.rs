@@ -195,6 +195,10 @@ fn wrong_flags_are_refused() {
             &["--predict", "--from", "a.json", "--encoding", "jpeg"],
             "are of raw scenes",
         ),
+        (
+            &["--predict", "--from", "a.json", "--batch", "4"],
+            "cannot be used with '--batch",
+        ),
         (&["--predict", "--from", "none.json"], "none.json"),
     ] {
         let output = pastebank(arguments, folder.path());

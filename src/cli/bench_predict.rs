@@ -21,7 +21,7 @@ pub(super) struct PredictFlags {
     #[arg(long, conflicts_with_all = ["sweep", "baseline", "json"])]
     pub predict: bool,
     /// What `pastebank bench --json` wrote of cores like those of the machine.
-    #[arg(long, value_name = "FILE", requires = "predict", conflicts_with_all = ["scenes", "synthetic"])]
+    #[arg(long, value_name = "FILE", requires = "predict", conflicts_with_all = FIXED_BY_A_REPORT)]
     pub from: Option<PathBuf>,
     /// GPUs that train [default: 8].
     #[arg(long, value_name = "N", requires = "predict", value_parser = clap::value_parser!(u16).range(1..))]
@@ -70,6 +70,26 @@ const JPEG_BYTES: f64 = 186_000.0;
 /// Images of COCO's train2017.
 const EPOCH: f64 = 118_287.0;
 const BANK: f64 = 1e6;
+
+/// Flags of what a report was measured with: nothing is measured anew.
+const FIXED_BY_A_REPORT: [&str; 16] = [
+    "scenes",
+    "synthetic",
+    "synthetic_scenes",
+    "device",
+    "quick",
+    "seconds",
+    "batch",
+    "layer_side",
+    "blend",
+    "element",
+    "layout",
+    "masks",
+    "threads",
+    "prefetch",
+    "cutout_cache",
+    "simd",
+];
 
 /// Means over packs, or what stands for them.
 struct Means {

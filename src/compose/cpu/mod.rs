@@ -8,6 +8,7 @@ mod bilinear;
 mod compose;
 mod convert;
 mod costs;
+mod filter;
 mod layer;
 mod placed;
 mod rows;

@@ -1,7 +1,8 @@
 //! Blend weight of one layer (rule 9), over the part of the canvas that it touches.
 
+use super::filter::{self, FilterAcross, FilterDown, Share};
 use super::layer::LayerPixels;
-use super::rows::{self, FilterAcross, FilterDown, Share};
+use super::rows;
 use super::sample::padded;
 use crate::compose::encode::{EncodedLayer, WEIGHT_FILTERED, WEIGHT_HARD, WEIGHT_SOFT};
 use crate::compose::simd::Simd;
@@ -120,7 +121,7 @@ impl Weights {
     /// Rule 9's first pass: each row of the mask, for the columns of `rect`.
     fn filter_across(&mut self, simd: Simd, pixels: &LayerPixels, filter: &[u32]) {
         let width = padded(self.rect.width());
-        let chunks = rows::chunks_of(width);
+        let chunks = filter::chunks_of(width);
         let radius = filter.len() / 2;
         self.filter_across.set(filter);
         // Rows outside `mask_rect` are 0.
@@ -138,7 +139,7 @@ impl Weights {
         let start = (masked.x0 - (self.rect.x0 - radius as i32)) as usize;
         let mask_words = start / 32..(start + masked.width()).div_ceil(32);
         self.row_bits.clear();
-        self.row_bits.resize(rows::padded_words(width), 0);
+        self.row_bits.resize(filter::padded_words(width), 0);
         let filtered = filtered[width * above..].chunks_exact_mut(width);
         let shares = shares[chunks * above..].chunks_exact_mut(chunks);
         for (y, (out, shares)) in (masked.y0..masked.y1).zip(filtered.zip(shares)) {
@@ -152,7 +153,7 @@ impl Weights {
     /// Rule 9's second pass: down the columns.
     fn filter_down(&mut self, simd: Simd, filter: &[u32]) {
         let width = padded(self.rect.width());
-        let chunks = rows::chunks_of(width);
+        let chunks = filter::chunks_of(width);
         self.filter_down.set(filter);
         self.streaks.clear();
         self.streaks.resize(chunks, Streak::default());
@@ -167,7 +168,7 @@ impl Weights {
             let shares = self.streaks.iter();
             let shares = shares.map(|streak| streak.share_of(filter.len()));
             let rows = &self.filtered_across[y * width..][..filter.len() * width];
-            rows::filter_down(simd, rows, &self.filter_down, shares, out);
+            self.filter_down.apply(simd, rows, shares, out);
         }
     }
 

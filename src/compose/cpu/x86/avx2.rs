@@ -7,7 +7,8 @@ use pulp::x86::V3;
 
 use super::{SIGN, WIDE, repeat, window_of};
 use crate::compose::cpu::bilinear::{SUM_BIAS, Taps, weight_pair};
-use crate::compose::cpu::rows::{CHUNK, ChunkRows, FilterDown};
+use crate::compose::cpu::filter::{ChunkRows, FilterDown};
+use crate::compose::cpu::rows::CHUNK;
 
 /// Rule 4 along x, eight pixels of a window of 16 texels at a time.
 pub(in super::super) fn blend_windows<const CHANNELS: usize>(

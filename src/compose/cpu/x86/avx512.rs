@@ -7,7 +7,8 @@ use pulp::x86::V4;
 
 use super::{SIGN, WIDE, repeat, window_of};
 use crate::compose::cpu::bilinear::{ROW_CHUNK, SUM_BIAS, Taps, weight_pair};
-use crate::compose::cpu::rows::{CHUNK, ChunkRows, FilterDown};
+use crate::compose::cpu::filter::{ChunkRows, FilterDown};
+use crate::compose::cpu::rows::CHUNK;
 
 /// From halves of eight pixels of four channels each, as interleaving leaves them, to two channels of
 /// sixteen pixels.

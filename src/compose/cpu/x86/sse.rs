@@ -7,7 +7,8 @@ use pulp::x86::V2;
 
 use super::{NOTHING, SIGN};
 use crate::compose::cpu::bilinear::{SUM_BIAS, Taps, eight, weight_pair};
-use crate::compose::cpu::rows::{CHUNK, ChunkRows, FilterDown};
+use crate::compose::cpu::filter::{ChunkRows, FilterDown};
+use crate::compose::cpu::rows::CHUNK;
 
 /// For each of two pixels of eight bytes: the texels' channels side by side, or the first texel's
 /// channels as words. Bytes behind the second texel do not matter.

@@ -19,7 +19,6 @@ pub(super) struct Canvas {
     planes: [Vec<u8>; 3],
     /// The width and what loops may overwrite behind it.
     stride: usize,
-    pub simd: Simd,
     upright: Upright,
 }
 
@@ -60,18 +59,17 @@ impl Canvas {
     }
 
     /// Rule 7.
-    pub fn scene(&mut self, sample: &EncodedSample, texels: &[u8], pad: [u8; 3]) {
+    pub fn scene(&mut self, simd: Simd, sample: &EncodedSample, texels: &[u8], pad: [u8; 3]) {
         let inside = sample.inside;
         if !inside.is_empty() {
-            self.sample_scene(sample, texels);
+            self.sample_scene(simd, sample, texels);
         }
         // Padded rows reach behind the scene.
         self.pad(inside, pad);
     }
 
-    fn sample_scene(&mut self, sample: &EncodedSample, texels: &[u8]) {
+    fn sample_scene(&mut self, simd: Simd, sample: &EncodedSample, texels: &[u8]) {
         let inside = sample.inside;
-        let simd = self.simd;
         let mut upright = std::mem::take(&mut self.upright);
         let mut source = upright.columns::<SCENE_CHANNELS>(
             simd,
@@ -108,8 +106,14 @@ impl Canvas {
     }
 
     /// Rules 10 and 11: a layer over what is there.
-    pub fn blend(&mut self, layer: &EncodedLayer, pixels: &mut LayerPixels, weights: &Weights) {
-        let (simd, rect) = (self.simd, weights.rect);
+    pub fn blend(
+        &mut self,
+        simd: Simd,
+        layer: &EncodedLayer,
+        pixels: &mut LayerPixels,
+        weights: &Weights,
+    ) {
+        let rect = weights.rect;
         for y in rect.y0..rect.y1 {
             let weight = weights.weight_row(y);
             let mut foreground = pixels.colours(y, (rect.x0, rect.x1));

@@ -211,9 +211,8 @@ impl SampleComposer {
             Source::Jpeg { file, .. } => file.len() + texels.len(),
         };
         watch.lap(&mut self.costs.decode, decoded);
-        canvas.simd = self.simd;
         canvas.reset(encoded.canvas);
-        canvas.scene(sample, texels, encoded.pad);
+        canvas.scene(self.simd, sample, texels, encoded.pad);
         let whole = canvas.rect();
         let read = sample.sampling.bytes_on(whole, SCENE_CHANNELS) as usize;
         let moved = read + 3 * encoded.canvas.pixels();
@@ -235,7 +234,7 @@ impl SampleComposer {
             let (masked, weighted) = (rect.width() * rect.height(), self.weights.weighted_pixels());
             // Alpha is read, weight written.
             watch.lap(&mut self.costs.weights, masked + weighted);
-            canvas.blend(layer, &mut self.layer, &self.weights);
+            canvas.blend(self.simd, layer, &mut self.layer, &self.weights);
             // Weights and colours are read, planes read and written.
             watch.lap(&mut self.costs.compose, 10 * weighted);
             self.visible
